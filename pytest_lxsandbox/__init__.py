@@ -1,0 +1,1 @@
+"""The pytest plugin of lxsandbox: fixtures, markers, options and reports over the runtime in `lxsandbox`."""

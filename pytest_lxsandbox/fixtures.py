@@ -1,0 +1,44 @@
+"""The fixtures: each a `with` and a `yield`; the work is in `pytest_lxsandbox.session`, loaded when a test asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lxsandbox.sandbox.sandbox import Sandbox
+
+__all__ = ["make_sandbox", "sandbox", "sandbox_factory"]
+
+
+@pytest.fixture
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A running, throwaway Linux container for this test, as its `sandbox` marker says; without one, over the host's own files.
+
+    Annotate it as `sandbox: lxsandbox.Sandbox`. It is gone when the test ends.
+    """
+    from pytest_lxsandbox.markers import fields_of
+    from pytest_lxsandbox.session import sandboxes_of
+
+    with sandboxes_of(request.node) as made:
+        yield made.make(**fields_of(request.node))
+
+
+@pytest.fixture
+def make_sandbox(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sandbox]]:
+    """`make_sandbox(image="host", memory="64M", …) -> Sandbox`, any field of SandboxSpec; all are gone when the test ends."""
+    from pytest_lxsandbox.session import sandboxes_of
+
+    with sandboxes_of(request.node) as made:
+        yield made.make
+
+
+@pytest.fixture(scope="session")
+def sandbox_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sandbox]]:
+    """`sandbox_factory(image="host", memory="64M", …) -> Sandbox`; all are gone when the session of this process ends."""
+    from pytest_lxsandbox.session import sandboxes_of
+
+    with sandboxes_of(request.session) as made:
+        yield made.make

@@ -1,0 +1,97 @@
+"""What the report of one test says of its sandboxes: a section for each when it failed, and its peaks for junit."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from lxsandbox.errors import SandboxError
+from lxsandbox.spec import SandboxSpec
+from lxsandbox.units import format_size
+from pytest_lxsandbox.session import made_for, shared_with, tell_death
+
+if TYPE_CHECKING:
+    import pytest
+
+    from lxsandbox.errors import Death
+    from lxsandbox.sandbox.sandbox import Sandbox
+    from lxsandbox.sandbox.stats import Stats
+
+__all__ = ["add_properties", "add_sections"]
+
+_LOG_LINES = 50
+_SIZES = frozenset({"memory", "swap", "io", "disk"})
+
+
+def add_sections(report: pytest.TestReport, item: pytest.Item) -> None:
+    """A section `sandbox NAME` for each: what it was to be, how it is or why it died, what it used, what it printed last."""
+    for sandbox in [*made_for(item), *shared_with(item)]:
+        death = tell_death(sandbox, item)
+        report.sections.append((f"sandbox {sandbox.name}", "\n".join(_lines(sandbox, death))))
+
+
+def add_properties(item: pytest.Item) -> None:
+    """The peak of memory over the test's own sandboxes, and the sums of their processor and start times."""
+    own = made_for(item)
+    known = [sandbox.final_stats for sandbox in own if sandbox.final_stats is not None]
+    peaks = [stats.memory_peak_bytes for stats in known if stats.memory_peak_bytes is not None]
+    seconds = [stats.cpu_seconds for stats in known if stats.cpu_seconds is not None]
+    if peaks:
+        item.user_properties.append(("sandbox_memory_peak_bytes", max(peaks)))
+    if seconds:
+        item.user_properties.append(("sandbox_cpu_seconds", round(sum(seconds), 6)))
+    if own:
+        item.user_properties.append(("sandbox_start_ms", round(sum(sandbox.start_seconds for sandbox in own) * 1000, 3)))
+
+
+def _lines(sandbox: Sandbox, death: Death | None) -> list[str]:
+    state = sandbox.state if death is None else f"died, {death}"
+    lines = [f"spec: {_described(sandbox.spec)}", f"state: {state}"]
+    if (stats := _stats(sandbox)) is not None:
+        lines.append(f"used: {_used(stats)}")
+    if log := _log(sandbox, death):
+        lines += ["last log lines:", *log.splitlines()[-_LOG_LINES:]]
+    return lines
+
+
+def _stats(sandbox: Sandbox) -> Stats | None:
+    try:
+        return sandbox.stats()
+    except SandboxError:
+        return sandbox.final_stats
+
+
+def _log(sandbox: Sandbox, death: Death | None) -> str:
+    if death is not None:
+        return death.log_tail
+    try:
+        return sandbox.logs()
+    except SandboxError:
+        return ""
+
+
+def _described(spec: SandboxSpec) -> str:
+    """The image, and every field that is not as the class has it."""
+    usual = SandboxSpec()
+    given = {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != getattr(usual, f.name)}
+    return ", ".join(f"{name}={_shown(name, value)}" for name, value in ({"image": spec.image} | given).items())
+
+
+def _shown(name: str, value: Any) -> str:
+    return format_size(value) if name in _SIZES and isinstance(value, int) else repr(value)
+
+
+def _used(stats: Stats) -> str:
+    facts = {
+        "memory": _size(stats.memory_bytes),
+        "memory peak": _size(stats.memory_peak_bytes),
+        "cpu": None if stats.cpu_seconds is None else f"{stats.cpu_seconds:.3f} s",
+        "pids": stats.pids,
+        "pids peak": stats.pids_peak,
+        "oom kills": stats.oom_kills,
+    }
+    return ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact is not None) or "not counted on this host"
+
+
+def _size(count: int | None) -> str | None:
+    return None if count is None else format_size(count)

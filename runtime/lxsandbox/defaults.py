@@ -1,0 +1,33 @@
+"""The limits that a sandbox has when nobody asked for any: one place for fixtures, `Sandbox()` and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lxsandbox.units import UNLIMITED
+
+if TYPE_CHECKING:
+    from lxsandbox.spec import SandboxSpec
+
+__all__ = ["DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "with_defaults"]
+
+DEFAULT_MEMORY = "512M"
+DEFAULT_PIDS = 512
+DEFAULT_DISK = "1GiB"
+
+_DEFAULTS: Mapping[str, Any] = {"memory": DEFAULT_MEMORY, "pids": DEFAULT_PIDS, "disk": DEFAULT_DISK}
+_LIMITS = ("memory", "swap", "cpus", "dedicated_cpus", "pids", "io", "disk")
+
+
+def with_defaults(spec: SandboxSpec, overrides: Mapping[str, Any] | None = None) -> tuple[SandboxSpec, list[str]]:
+    """`spec` with every limit that it leaves open filled in, and the names of the limits that somebody asked for.
+
+    `overrides` are limits that the user set for all sandboxes (option, environment, ini file). A host that cannot hold a limit
+    that was asked for refuses the sandbox; a built-in default is held where the host can.
+    """
+    asked = {name: value for name, value in (overrides or {}).items() if getattr(spec, name) is None}
+    spec = replace(spec, **asked)
+    required = [name for name in _LIMITS if getattr(spec, name) not in (None, UNLIMITED)]
+    return replace(spec, **{name: value for name, value in _DEFAULTS.items() if getattr(spec, name) is None}), required

@@ -1,0 +1,61 @@
+"""From the clone to a finished root: descriptors, signals, ids, loopback, mounts."""
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+
+from lxsandbox.rootfs.apply import Root, apply, enter
+from lxsandbox.syscalls.files import close_all_but
+
+TYPE_CHECKING = False  # the spawner loads this module
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["build", "settle_process"]
+
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
+
+
+def settle_process(keep: list[int]) -> None:
+    """Let go of all that the clone inherited but the descriptors in `keep`: signals, descriptors, session."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if number < 32:  # the real-time signals are never changed
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setsid()
+    os.umask(0o022)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    # 0 to 2 stay taken, so that no descriptor passed in later lands there, where dup2 would keep its close-on-exec flag.
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    close_all_but([0, 1, 2, *keep])
+
+
+def build(request: "dict[str, Any]", mapped: int, trees: list[int]) -> None:
+    """Wait until the spawner has mapped the ids, become root of the user namespace, and make and enter the root.
+
+    Raises StepFailed or OSError.
+    """
+    os.read(mapped, 1)
+    os.close(mapped)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    if request["groups"]:
+        os.setgroups([])
+    if request["own_network"]:
+        _bring_up_loopback()
+    root: Root = apply(request["steps"], trees)
+    enter(root)
+    for fd in {*trees, root.work, root.top}:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _bring_up_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        request = struct.pack("16sh22x", b"lo", 0)
+        flags = struct.unpack("16sh22x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))

@@ -1,0 +1,56 @@
+"""Giving up privileges: after this, init can do no more than the processes it starts."""
+
+import os
+import socket
+
+from lxsandbox.rootfs.targets import replace_file
+from lxsandbox.syscalls import mounts, privileges
+from lxsandbox.syscalls.clone import CLONE_NEWCGROUP, unshare
+
+TYPE_CHECKING = False  # the spawner loads this module
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["confine"]
+
+_LAST_CAPABILITY = 63  # the sets are 64 bits wide, see capabilities(7)
+
+
+def confine(go: "dict[str, Any]", seccomp: bytes) -> None:
+    """Take the identity that `go` gives (host name, files), then drop every privilege it does not allow.
+
+    Runs once the service has put this process into its cgroup. Raises OSError.
+    """
+    socket.sethostname(go["hostname"])
+    # After the group was joined: the namespace's root is the group that the process is in (cgroup_namespaces(7)).
+    unshare(CLONE_NEWCGROUP)
+    for path, text, mode in go["files"]:
+        _write(path, text, mode)
+    if go["read_only"]:
+        top = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        mounts.mount_setattr(top, set_=mounts.MOUNT_ATTR_RDONLY)
+        os.close(top)
+    _drop(go["capabilities"])
+    privileges.forbid_new_privileges()
+    # After the last change of ids, which sets the flag anew: root inside could else ptrace init and read /proc/1/mem.
+    privileges.forbid_dumping()
+    if seccomp:
+        privileges.install_seccomp_filter(seccomp)
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    top = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        with replace_file(top, path, mode, links=False) as file:
+            file.write(text.encode())
+    finally:
+        os.close(top)
+
+
+def _drop(keep: int) -> None:
+    """Leave only the capabilities of the mask `keep` in the bounding, permitted and effective sets, and none elsewhere."""
+    for number in range(_LAST_CAPABILITY + 1):
+        if not keep >> number & 1 and not privileges.drop_bounding_capability(number):
+            break  # the kernel knows no capability from here on
+    privileges.clear_ambient_capabilities()
+    privileges.set_capabilities(keep)

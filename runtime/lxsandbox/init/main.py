@@ -1,0 +1,63 @@
+"""The life of an init: build, tell the service, wait for the word to go, give up privileges, serve, end."""
+
+import os
+import socket
+
+from lxsandbox import wire
+from lxsandbox.init.build import build, settle_process
+from lxsandbox.init.commands import Refused
+from lxsandbox.init.confine import confine
+from lxsandbox.init.serve import Server
+from lxsandbox.rootfs.apply import StepFailed
+
+TYPE_CHECKING = False  # the spawner loads this module
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["run"]
+
+
+def run(request: "dict[str, Any]", control_fd: int, mapped: int, trees: list[int]) -> None:
+    """Be PID 1 until the service closes the control socket. What fails before that is told to the service."""
+    settle_process([control_fd, mapped, *trees])
+    control = socket.socket(fileno=control_fd)
+    try:
+        build(request, mapped, trees)
+        wire.send(control, {"event": "built"})
+        server = _go(control)
+    except StepFailed as failed:
+        _tell(control, {"kind": "StepFailed", "message": str(failed), "step": failed.step, "errno": failed.error.errno})
+        return
+    except Refused as refused:
+        _tell(control, refused.error)
+        return
+    except OSError as error:
+        _tell(control, {"kind": "OSError", "message": str(error), "errno": error.errno})
+        return
+    if server is not None:
+        server.run()
+
+
+def _go(control: socket.socket) -> Server | None:
+    """Wait for the service's word, with what this sandbox shall be; None when the service has gone or has no use for it."""
+    received = wire.receive(control)
+    if received is None:
+        return None
+    go, fds = received
+    log, seccomp_file, *channels = fds
+    seccomp = os.pread(seccomp_file, 1 << 20, 0)
+    os.close(seccomp_file)
+    confine(go, seccomp)
+    server = Server(control, go, log)
+    for fd in channels:
+        server.add_channel(fd)
+    server.start_main()
+    wire.send(control, {"event": "ready", "main": server.main["pid"]})
+    return server
+
+
+def _tell(control: socket.socket, error: "dict[str, Any]") -> None:
+    try:
+        wire.send(control, {"event": "failed", "error": error})
+    except OSError:
+        pass  # the service has gone, and nobody else wants to know

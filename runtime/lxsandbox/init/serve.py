@@ -1,0 +1,201 @@
+"""The loop of PID 1: requests from the service and from clients, and children that end.
+
+A client's channel that closes is forgotten; when the control socket closes, init exits and takes the sandbox with it.
+"""
+
+import os
+import select
+import signal
+import socket
+
+from lxsandbox import wire
+from lxsandbox.init.commands import Commands, Refused
+from lxsandbox.init.filesystem import OPERATIONS
+from lxsandbox.init.tree import kill_tree, signal_all
+
+TYPE_CHECKING = False  # the spawner loads this module
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Reply = dict[str, Any] | tuple[dict[str, Any], list[int]]
+
+__all__ = ["Server"]
+
+
+class Server:
+    """Everything init knows: its sockets, its commands, and the main command among them."""
+
+    def __init__(self, control: socket.socket, go: "dict[str, Any]", log: int) -> None:
+        self.control = control
+        self.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.commands = Commands(self.root, go)
+        self.channels: dict[int, socket.socket] = {control.fileno(): control}
+        self.poll = select.poll()
+        self.poll.register(control.fileno(), select.POLLIN)
+        self.main_args: list[str] | None = go["main"]
+        self.main: dict[str, Any] = {"pid": None, "status": None}
+        self.log = log
+        self.operations: dict[str, Callable[[dict[str, Any], list[int], socket.socket], Reply]] = {
+            "exec": self._exec,
+            "signal": self._signal,
+            "kill_tree": self._kill_tree,
+            "signal_all": self._signal_all,
+            "restart": self._restart,
+            "main": self._main,
+            "socket": self._socket,
+            "channel": self._channel,
+        }
+        self.wakeup = self._wake_on_child()
+
+    def _wake_on_child(self) -> int:
+        """A descriptor that is readable when a child has ended."""
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, _ignore)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self.poll.register(read, select.POLLIN)
+        return read
+
+    def run(self) -> None:
+        """Serve until the control socket closes."""
+        while True:
+            for fd, _ in self.poll.poll():
+                if fd == self.wakeup:
+                    self._children_ended()
+                elif fd in self.channels and not self._serve(self.channels[fd]) and fd == self.control.fileno():
+                    return
+
+    def _serve(self, sock: socket.socket) -> bool:
+        """Answer one message; False when the peer has gone."""
+        try:
+            received = wire.receive(sock)
+        except OSError:
+            received = None
+        if received is None:
+            self._forget(sock)
+            return False
+        request, fds = received
+        answer: dict[str, Any] = {"id": request.get("id")}
+        passed: list[int] = []
+        try:
+            done = self._do(request, fds, sock)
+            answer["ok"], passed = done if isinstance(done, tuple) else (done, [])
+        except Refused as refused:
+            answer["error"] = refused.error
+        except OSError as error:
+            answer["error"] = {
+                "kind": "OSError",
+                "errno": error.errno,
+                "message": error.strerror,
+                "filename": request.get("path"),
+            }
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._answer(sock, answer, passed)
+        for fd in passed:
+            os.close(fd)
+        return True
+
+    def _do(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
+        name = request.get("op")
+        if name in OPERATIONS:
+            done: Reply = OPERATIONS[name](self.root, request)
+            return done
+        if name in self.operations:
+            return self.operations[name](request, fds, sock)
+        raise Refused("SandboxError", f"init knows no operation {name!r}")
+
+    def _answer(self, sock: socket.socket, message: "dict[str, Any]", fds: "list[int] | tuple[()]" = ()) -> None:
+        try:
+            wire.send(sock, message, fds)
+        except OSError:
+            self._forget(sock)
+
+    def _forget(self, sock: socket.socket) -> None:
+        fd = sock.fileno()
+        if sock is not self.control and self.channels.pop(fd, None) is not None:
+            self.poll.unregister(fd)
+            sock.close()
+
+    def _children_ended(self) -> None:
+        try:
+            os.read(self.wakeup, 512)
+        except BlockingIOError:
+            pass
+        for pid, status, owner in self.commands.reap():
+            if pid == self.main["pid"]:
+                self.main["status"] = status
+                self._answer(self.control, {"event": "main_ended", "status": status})
+            elif owner is not None and owner.fileno() >= 0:
+                self._answer(owner, {"event": "exit", "pid": pid, "status": status})
+
+    def add_channel(self, fd: int) -> None:
+        """Serve another client on the socket `fd`."""
+        sock = socket.socket(fileno=fd)
+        self.channels[sock.fileno()] = sock
+        self.poll.register(sock.fileno(), select.POLLIN)
+
+    def start_main(self) -> None:
+        """Start the main command, where there is one, with the log as its output. Raises Refused or OSError."""
+        if self.main_args is not None:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                pid = self.commands.start({"args": self.main_args}, [stdin, self.log, self.log], None)
+            finally:
+                os.close(stdin)
+            self.main = {"pid": pid, "status": None}
+
+    def _exec(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
+        if not request.get("pty"):
+            return {"pid": self.commands.start(request, fds[:3], sock)}
+        master, slave = self.commands.open_terminal()
+        try:
+            return {"pid": self.commands.start(request, [slave, slave, slave], sock)}, [master]
+        except BaseException:
+            os.close(master)
+            raise
+        finally:
+            os.close(slave)
+
+    def _signal(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
+        self.commands.signal(request["pid"], request["signal"], group=bool(request.get("group")))
+        return {}
+
+    def _kill_tree(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
+        kill_tree(request["pid"], set(self.commands.running) - {request["pid"]})
+        return {}
+
+    def _signal_all(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
+        signal_all(request["signal"])
+        return {}
+
+    def _restart(self, _: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
+        """Kill everything but init, tell who waited for it, and start the main command again."""
+        main = self.main["pid"]
+        self.main = {"pid": None, "status": None}
+        signal_all(signal.SIGKILL)
+        while self.commands.running:
+            pid, status = os.waitpid(-1, 0)
+            owner = self.commands.running.pop(pid, None)
+            if owner is not None and pid != main and owner.fileno() >= 0:
+                self._answer(owner, {"event": "exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+        self.start_main()
+        return {}
+
+    def _main(self, _: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
+        return dict(self.main)
+
+    def _socket(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
+        sock = socket.socket(request["family"], request["type"])
+        return {}, [sock.detach()]
+
+    def _channel(self, _: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
+        if sock is not self.control:
+            raise Refused("SandboxError", "only the service adds channels")
+        self.add_channel(fds.pop(0))
+        return {}
+
+
+def _ignore(*_: object) -> None:
+    """A handler must be there for the wake-up descriptor to be written to."""

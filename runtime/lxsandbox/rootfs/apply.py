@@ -1,0 +1,298 @@
+"""Carrying out a plan of mounts in a fresh mount namespace: one function for each kind of step.
+
+Runs in init, before anything of the sandbox runs, as root of the sandbox's user namespace. Every path inside the new root is
+resolved by openat2 below the root's descriptor, so that no link of a hostile image leads out of it. What to do in which
+order is decided by `plan`; nothing here knows an image or a spec.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from lxsandbox.rootfs.targets import make_target, open_folder, parent_and_name, replace_file
+from lxsandbox.syscalls import mounts
+from lxsandbox.syscalls.files import openat2
+
+TYPE_CHECKING = False  # the spawner loads this module
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["STEPS", "Root", "StepFailed", "apply", "enter"]
+
+
+class StepFailed(Exception):
+    """A step could not be done; `step` is the step, `error` the OSError."""
+
+    def __init__(self, step: "dict[str, Any]", error: OSError) -> None:
+        super().__init__(f"{step['do']}: {error.strerror or error}")
+        self.step = step
+        self.error = error
+
+
+class Root:
+    """A root file system in the making: descriptors of its working area, of its root mount, and of the trees passed in."""
+
+    def __init__(self, trees: Sequence[int]) -> None:
+        self.trees = trees
+        self.work = -1
+        self.top = -1
+        self.overlays = 0
+
+
+def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int]) -> Root:
+    """Do `steps` in order in this mount namespace; `trees` are detached mounts that steps name by index.
+
+    Raises StepFailed. The old root is still the root of this process: see `enter`.
+    """
+    root = Root(trees)
+    mounts.set_propagation_private()
+    for step in steps:
+        arguments = {key: value for key, value in step.items() if key != "do"}
+        try:
+            STEPS[step["do"]](root, **arguments)
+        except OSError as error:
+            raise StepFailed(step, error) from error
+    return root
+
+
+def enter(root: Root) -> None:
+    """Make the finished root this process's root, and let go of the host's."""
+    os.fchdir(root.top)
+    mounts.pivot_root()
+    # Two lie over the new root now: the working area, and under it the host's root that it was mounted on.
+    mounts.detach(".")
+    mounts.detach(".")
+    os.chdir("/")
+
+
+def _work_in_memory(root: Root, *, size: int, inodes: int) -> None:
+    options = [("size", str(size)), ("nr_inodes", str(inodes)), ("mode", "0755")]
+    _start_work(root, mounts.new_filesystem("tmpfs", options, attributes=mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV))
+
+
+def _work_in_tree(root: Root, *, tree: int) -> None:
+    _start_work(root, root.trees[tree])
+
+
+def _start_work(root: Root, mount: int) -> None:
+    # Mounted over "/": the one folder that is there on every host. Lookups from this process's root still see what is below.
+    over = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    mounts.move_mount(mount, over)
+    os.close(over)
+    root.work = mount
+    os.mkdir("root", dir_fd=mount)
+    os.mkdir("empty", dir_fd=mount)
+
+
+def _root_from_work(root: Root) -> None:
+    os.mkdir("top", 0o755, dir_fd=root.work)
+    root.top = mounts.open_tree("top", at=root.work)
+    _attach_top(root)
+
+
+def _overlay(root: Root, *, lowers: Sequence[int | str], target: str = "/", empty: Sequence[str] = ()) -> None:
+    """Stack the `lowers` (tree indexes or host paths, uppermost first) under a fresh upper, at `target`.
+
+    The folders named in `empty` (relative, with octal mode: `tmp:1777`) hide what the lowers have there.
+    """
+    name = f"overlay{root.overlays}"
+    root.overlays += 1
+    os.mkdir(name, 0o755, dir_fd=root.work)
+    area = openat2(root.work, name, os.O_PATH | os.O_DIRECTORY, links=False)
+    for folder in ("upper", "work"):
+        os.mkdir(folder, 0o755, dir_fd=area)
+    lowerdirs = [_lower(root, area, number, lower) for number, lower in enumerate(lowers)]
+    if lowerdirs:
+        _copy_owner(lowerdirs[0], f"/proc/self/fd/{area}/upper")
+    for folder in empty:
+        _make_opaque(f"/proc/self/fd/{area}/upper", folder)
+    mount = _new_overlay(lowerdirs, f"/proc/self/fd/{area}")
+    os.close(area)
+    if target == "/":
+        root.top = mount
+        _attach_top(root)
+    else:
+        _attach(root, mount, target, folder=True)
+
+
+def _lower(root: Root, area: int, number: int, lower: int | str) -> str:
+    if isinstance(lower, str):
+        return lower
+    os.mkdir(str(number), dir_fd=area)
+    place = os.open(str(number), os.O_PATH | os.O_CLOEXEC, dir_fd=area)
+    mounts.move_mount(root.trees[lower], place)
+    os.close(place)
+    return f"/proc/self/fd/{area}/{number}"
+
+
+def _copy_owner(source: str, target: str) -> None:
+    # The upper's own folder is the root that is seen: its owner and mode are the lower's.
+    found = os.stat(source)
+    os.chmod(target, stat.S_IMODE(found.st_mode))
+
+
+def _make_opaque(upper: str, folder: str) -> None:
+    path, mode = folder.rsplit(":", 1)
+    for parent in _ancestors(path):
+        if not os.path.isdir(f"{upper}/{parent}"):
+            os.mkdir(f"{upper}/{parent}", 0o755)
+    os.mkdir(f"{upper}/{path}")
+    os.chmod(f"{upper}/{path}", int(mode, 8))
+    # Documentation/filesystems/overlayfs.rst: with userxattr, the opaque mark is user.overlay.opaque.
+    os.setxattr(f"{upper}/{path}", "user.overlay.opaque", b"y")
+
+
+def _ancestors(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _new_overlay(lowerdirs: Sequence[str], area: str) -> int:
+    places = [("upperdir", f"{area}/upper"), ("workdir", f"{area}/work"), ("userxattr", None)]
+    try:
+        # lowerdir+ (Linux 6.5) takes one path each: no escaping, no bound on the option string.
+        return mounts.new_filesystem("overlay", [*(("lowerdir+", path) for path in lowerdirs), *places])
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    escaped = ":".join(path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,") for path in lowerdirs)
+    return mounts.new_filesystem("overlay", [("lowerdir", escaped), *places])
+
+
+def _attach_top(root: Root) -> None:
+    place = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=root.work)
+    mounts.move_mount(root.top, place)
+    os.close(place)
+
+
+def _attach(root: Root, mount: int, target: str, *, folder: bool, links: bool = True) -> None:
+    place = make_target(root.top, target, folder=folder, links=links)
+    mounts.move_mount(mount, place)
+    os.close(place)
+
+
+def _mount(root: Root, *, kind: str, target: str, options: "Sequence[tuple[str, str | None]]" = (), attributes: int = 0) -> None:
+    """A new file system at `target`, which must not be a link: the image has no say in where /proc and /dev are."""
+    mount = mounts.new_filesystem(kind, options, attributes=attributes)
+    _attach(root, mount, target, folder=True, links=False)
+    os.close(mount)
+
+
+def _bind(root: Root, *, tree: int, target: str, folder: bool) -> None:
+    _attach(root, root.trees[tree], target, folder=folder)
+
+
+def _bind_own(root: Root, *, source: str, target: str, recursive: bool = False, attributes: int = 0, links: bool = False) -> None:
+    """Show `source` of this namespace's old root at `target`."""
+    tree = mounts.open_tree(source, recursive=recursive)
+    if attributes:
+        mounts.mount_setattr(tree, set_=attributes, recursive=recursive)
+    _attach(root, tree, target, folder=stat.S_ISDIR(os.stat(source).st_mode), links=links)
+    os.close(tree)
+
+
+def _copy_file(root: Root, *, tree: int, target: str) -> None:
+    """A copy of the file `tree` at `target`: what is written to it stays in the sandbox."""
+    name = f"file{root.overlays}"
+    root.overlays += 1
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=root.work))
+    place = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=root.work)
+    mounts.move_mount(root.trees[tree], place)
+    os.close(place)
+    with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root.work), "rb") as source:
+        mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
+        with replace_file(root.top, target, mode) as copy:
+            while block := source.read(1 << 20):
+                copy.write(block)
+
+
+def _mask(root: Root, *, path: str) -> None:
+    """Hide a file behind /dev/null, or a folder behind an empty one; nothing to do where there is none."""
+    place = _existing(root, path)
+    if place is None:
+        return
+    if stat.S_ISDIR(os.fstat(place).st_mode):
+        cover = mounts.open_tree("empty", at=root.work)
+        mounts.mount_setattr(cover, set_=mounts.MOUNT_ATTR_RDONLY)
+    else:
+        cover = mounts.open_tree("/dev/null")
+    mounts.move_mount(cover, place)
+    os.close(cover)
+    os.close(place)
+
+
+def _protect(root: Root, *, path: str) -> None:
+    """Make what is at `path` read-only; nothing to do where there is nothing."""
+    place = _existing(root, path)
+    if place is None:
+        return
+    tree = mounts.open_tree("", at=place, recursive=True)
+    mounts.mount_setattr(tree, set_=mounts.MOUNT_ATTR_RDONLY, recursive=True)
+    mounts.move_mount(tree, place)
+    os.close(tree)
+    os.close(place)
+
+
+def _existing(root: Root, path: str) -> int | None:
+    try:
+        return openat2(root.top, path, os.O_PATH, links=False)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def _sysctl(root: Root, *, name: str, value: str) -> None:
+    fd = openat2(root.top, "/proc/sys/" + name.replace(".", "/"), os.O_WRONLY, links=False)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _folder(root: Root, *, path: str, mode: int) -> None:
+    fd = make_target(root.top, path, folder=True, links=False)
+    os.chmod(f"/proc/self/fd/{fd}", mode)
+    os.close(fd)
+
+
+def _link(root: Root, *, path: str, target: str) -> None:
+    parent, name = parent_and_name(path)
+    folder = open_folder(root.top, parent)
+    os.symlink(target, name, dir_fd=folder)
+    os.close(folder)
+
+
+def _remove(root: Root, *, paths: Sequence[str]) -> None:
+    """Remove files through the overlay: the lower keeps them, and nothing inside can bring them back."""
+    for path in paths:
+        parent, name = parent_and_name(path)
+        try:
+            folder = open_folder(root.top, parent)
+        except OSError:
+            continue  # a parent that is a link or is absent: there is no such file
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(folder)
+
+
+STEPS: "dict[str, Callable[..., None]]" = {
+    "work_in_memory": _work_in_memory,
+    "work_in_tree": _work_in_tree,
+    "root_from_work": _root_from_work,
+    "overlay": _overlay,
+    "mount": _mount,
+    "bind": _bind,
+    "bind_own": _bind_own,
+    "copy_file": _copy_file,
+    "mask": _mask,
+    "protect": _protect,
+    "sysctl": _sysctl,
+    "folder": _folder,
+    "link": _link,
+    "remove": _remove,
+}

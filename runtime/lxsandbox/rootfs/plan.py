@@ -1,0 +1,209 @@
+"""What a root is made of: from a spec and facts of the host to a list of trees and steps. Pure: asks the host nothing.
+
+The trees are opened by the spawner, in the host's mount namespace; the steps are done by init (`apply`), in its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxsandbox.rootfs.host_image import HIDDEN_FOLDERS, REPLACED_FILES, SECRET_FILES
+from lxsandbox.security.masks import MASKED, READ_ONLY
+from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
+from lxsandbox.syscalls.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+
+__all__ = ["HostFacts", "ImageRoot", "Plan", "Slice", "plan"]
+
+_QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+_TTY_GROUP = 5  # the group tty of every Linux distribution, which grantpt(3) expects of a terminal
+_BYTES_PER_INODE = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """One entry of the host's root as a plain user sees it; `kind` is `overlay`, `link` (to `target`), `folder` or `file`."""
+
+    path: str
+    kind: str
+    target: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostFacts:
+    """What planning needs to know of the host; collected once a run, or made up by a test."""
+
+    idmap: bool
+    whole_root: bool
+    single_id: bool
+    existing: frozenset[str]
+    submounts: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRoot:
+    """Where an image's files are: the host's own root, or layers (folders, uppermost first)."""
+
+    layers: tuple[str, ...] | None
+
+    @property
+    def is_host(self) -> bool:
+        return self.layers is None
+
+
+@dataclass(slots=True)
+class Plan:
+    """Trees to open and steps to do, as they go over the wire."""
+
+    trees: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def tree(self, path: str, *, idmap: bool, recursive: bool = False, attributes: int = 0) -> int:
+        """The index of a new tree over `path`."""
+        self.trees.append({"path": path, "recursive": recursive, "attributes": attributes, "idmap": idmap})
+        return len(self.trees) - 1
+
+    def do(self, step: str, **arguments: Any) -> None:
+        """Append a step: a name of `apply.STEPS`, and its arguments."""
+        self.steps.append({"do": step, **arguments})
+
+
+def plan(
+    image: ImageRoot,
+    spec: SandboxSpec,
+    facts: HostFacts,
+    *,
+    disk_bytes: int,
+    visible: Mapping[str, str],
+    scratch: str | None = None,
+) -> Plan:
+    """The plan for one sandbox.
+
+    `disk_bytes` bounds what it may write. `visible` names folders of the host that image `host` would hide and this sandbox shall
+    see, as `ro` or `copy`. `scratch` is a folder on disk for what it writes, instead of memory.
+    """
+    made = Plan()
+    if scratch is None:
+        made.do("work_in_memory", size=disk_bytes, inodes=max(1024, disk_bytes // _BYTES_PER_INODE))
+    else:
+        made.do("work_in_tree", tree=made.tree(scratch, idmap=facts.idmap))
+    if image.layers is not None:
+        made.do("overlay", lowers=[made.tree(layer, idmap=facts.idmap) for layer in image.layers])
+        made.do("folder", path="/tmp", mode=0o1777)
+    elif facts.whole_root:
+        _host_whole(made, facts)
+    else:
+        _host_slices(made, facts)
+    _kernel_file_systems(made, spec, facts, disk_bytes)
+    if image.is_host:
+        _show(made, facts, visible)
+    for mount in spec.mounts:
+        _user_mount(made, mount, facts)
+    return made
+
+
+def _host_whole(made: Plan, facts: HostFacts) -> None:
+    empty = [f"{path}:{mode}" for path, mode in HIDDEN_FOLDERS.items() if f"/{path}" in facts.existing]
+    made.do("overlay", lowers=[made.tree("/", idmap=facts.idmap)], empty=empty)
+    for path in facts.submounts:
+        made.do("overlay", lowers=[made.tree(path, idmap=facts.idmap)], target=path)
+    made.do("remove", paths=[path for path in (*SECRET_FILES, *REPLACED_FILES) if path in facts.existing])
+
+
+def _host_slices(made: Plan, facts: HostFacts) -> None:
+    made.do("root_from_work")
+    for part in facts.slices:
+        match part.kind:
+            case "overlay":
+                inside = {path: mode for path, mode in HIDDEN_FOLDERS.items() if f"/{path}".startswith(part.path + "/")}
+                empty = [
+                    f"{f'/{path}'.removeprefix(part.path + '/')}:{mode}"
+                    for path, mode in inside.items()
+                    if f"/{path}" in facts.existing
+                ]
+                made.do("overlay", lowers=[made.tree(part.path, idmap=False)], target=part.path, empty=empty)
+            case "link":
+                made.do("link", path=part.path, target=part.target)
+            case "file":
+                made.do(
+                    "bind", tree=made.tree(part.path, idmap=False, attributes=MOUNT_ATTR_RDONLY), target=part.path, folder=False
+                )
+            case _:
+                made.do("folder", path=part.path, mode=int(HIDDEN_FOLDERS.get(part.path.lstrip("/"), "755"), 8))
+
+
+def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -> None:
+    made.do("mount", kind="proc", target="/proc", attributes=_QUIET)
+    if spec.network == "isolated":
+        made.do("mount", kind="sysfs", target="/sys", attributes=_QUIET | MOUNT_ATTR_RDONLY)
+    else:
+        # mount_namespaces(7): a new sysfs needs a network namespace of one's own.
+        made.do("bind_own", source="/sys", target="/sys", recursive=True, attributes=_QUIET | MOUNT_ATTR_RDONLY)
+    _devices(made, spec, facts, disk_bytes)
+    for name, value in spec.sysctls.items():
+        made.do("sysctl", name=name, value=value)
+    if not spec.nesting:
+        # With masks, a nested user namespace could mount no fresh proc ("mount too revealing").
+        for path in MASKED:
+            if path in facts.existing:
+                made.do("mask", path=path)
+        for path in READ_ONLY:
+            if path in facts.existing:
+                made.do("protect", path=path)
+    if spec.read_only:
+        for path, mode in (("/tmp", "1777"), ("/run", "755")):
+            made.do("mount", kind="tmpfs", target=path, options=[("size", str(disk_bytes)), ("mode", mode)], attributes=_QUIET)
+
+
+def _devices(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -> None:
+    made.do("mount", kind="tmpfs", target="/dev", options=[("size", "64k"), ("mode", "755")], attributes=MOUNT_ATTR_NOSUID)
+    for name in _DEVICES:
+        made.do("bind_own", source=f"/dev/{name}", target=f"/dev/{name}")
+    for name, target in _DEVICE_LINKS.items():
+        made.do("link", path=f"/dev/{name}", target=target)
+    group = [] if facts.single_id else [("gid", str(_TTY_GROUP))]
+    terminals = [("ptmxmode", "0666"), ("mode", "0620"), *group]
+    made.do("mount", kind="devpts", target="/dev/pts", options=terminals, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+    shared = [("size", str(disk_bytes)), ("mode", "1777")]
+    made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    made.do("mount", kind="mqueue", target="/dev/mqueue", attributes=_QUIET)
+    for device in spec.devices:
+        made.do("bind_own", source=device, target=device)
+
+
+def _show(made: Plan, facts: HostFacts, visible: Mapping[str, str]) -> None:
+    """Show again what lies in a folder that is hidden: the interpreter read-only, the project copy-on-write."""
+    for path, mode in visible.items():
+        if mode == "copy":
+            made.do("overlay", lowers=[made.tree(path, idmap=facts.idmap)], target=path)
+        else:
+            attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+            tree = made.tree(path, idmap=facts.idmap, recursive=not facts.idmap, attributes=attributes)
+            made.do("bind", tree=tree, target=path, folder=True)
+
+
+def _user_mount(made: Plan, mount: Bind | Tmpfs, facts: HostFacts) -> None:
+    if isinstance(mount, Tmpfs):
+        options = [("size", str(mount.size)), ("mode", "1777")]
+        made.do("mount", kind="tmpfs", target=mount.dst, options=options, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        return
+    source = os.fspath(mount.src)
+    folder = f"{source}/" in facts.existing
+    if mount.mode == "copy":
+        step = "overlay" if folder else "copy_file"
+        tree = made.tree(source, idmap=facts.idmap)
+        made.do(step, target=mount.dst, **({"lowers": [tree]} if folder else {"tree": tree}))
+        return
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if mount.mode == "ro" else 0)
+    tree = made.tree(source, idmap=facts.idmap, recursive=True, attributes=attributes)
+    made.do("bind", tree=tree, target=mount.dst, folder=folder)
+
+
+def sources(spec: SandboxSpec) -> Sequence[str]:
+    """The paths of the host that the spec's mounts and devices name."""
+    return [*(os.fspath(mount.src) for mount in spec.mounts if isinstance(mount, Bind)), *spec.devices]

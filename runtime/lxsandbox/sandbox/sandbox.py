@@ -1,0 +1,284 @@
+"""The `Sandbox` that users hold. Each method is one question to the sandbox's init or to the service; the work is theirs."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import socket
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import PurePosixPath
+from subprocess import PIPE, CompletedProcess
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lxsandbox.defaults import with_defaults
+from lxsandbox.errors import Death, ServiceLost, SpecError
+from lxsandbox.sandbox.calls import call_function
+from lxsandbox.sandbox.clock import moment_after
+from lxsandbox.sandbox.commands import Args, Folder, command_fields, input_bytes, run_command
+from lxsandbox.sandbox.connection import ServiceConnection, default_connection, release_default_connection
+from lxsandbox.sandbox.control import Control
+from lxsandbox.sandbox.copying_in import copy_in
+from lxsandbox.sandbox.copying_out import copy_out
+from lxsandbox.sandbox.main_command import MainCommand
+from lxsandbox.sandbox.path import SandboxPath
+from lxsandbox.sandbox.process import Process, start_process
+from lxsandbox.sandbox.sockets import connect_port
+from lxsandbox.sandbox.stats import Stats
+from lxsandbox.spec import SandboxSpec
+
+if TYPE_CHECKING:
+    from lxsandbox.sandbox.pipes import Stream
+
+__all__ = ["Sandbox"]
+
+_UPDATABLE = ("cpus", "io", "memory", "pids", "swap")
+
+
+class Sandbox:
+    """A running throwaway container; a context manager that closes it.
+
+    `Sandbox(image="host", **fields)` takes the fields of `SandboxSpec`. Limits that are named here must hold, else
+    HostUnsupported says why not. Outside pytest it starts a service of its own, shared by all sandboxes of this process and
+    ended with the last of them.
+
+    `id`, `name`, `hostname`: text. `spec`, `image`: as asked. `pid`: of the sandbox's init, on the host. `start_seconds`: how
+    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `ip`: its
+    address on its first network, None where it has joined none. `death`: why it ended, None while that is not known.
+
+    After it has died every call raises SandboxDied with the cause; ServiceLost where its service has gone.
+    """
+
+    ip: str | None = None
+
+    def __init__(self, image: str = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
+        spec, required = with_defaults(SandboxSpec.from_fields({"image": image, **fields}))
+        self._start(spec, required, connection)
+
+    @classmethod
+    def from_spec(
+        cls, spec: SandboxSpec, *, required: Collection[str] | None = None, connection: ServiceConnection | None = None
+    ) -> Sandbox:
+        """Make one as `spec` says. `required` names its limits that must hold; None: all, and defaults are added."""
+        if required is None:
+            spec, required = with_defaults(spec)
+        sandbox = cls.__new__(cls)
+        cls._start(sandbox, spec, required, connection)
+        return sandbox
+
+    @classmethod
+    def attach(cls, sandbox: str, *, connection: ServiceConnection) -> Sandbox:
+        """Another hold on a running sandbox, by its id or name. Closing it ends the sandbox all the same."""
+        attached = cls.__new__(cls)
+        answer, channel = connection.request_channel("attach", sandbox=sandbox)
+        spec = answer.get("spec")
+        control = Control(channel, connection, answer["sandbox"], answer["name"])
+        control.paused = answer.get("state") == "paused"
+        cls._adopt(attached, SandboxSpec() if spec is None else SandboxSpec.from_json(spec), answer, control)
+        return attached
+
+    def _start(self, spec: SandboxSpec, required: Collection[str], connection: ServiceConnection | None) -> None:
+        shares_default = connection is None
+        connection = default_connection() if connection is None else connection
+        try:
+            answer, channel = connection.request_channel("create", spec=spec.as_json(), required=sorted(required))
+        except BaseException:
+            if shares_default:
+                release_default_connection(connection)
+            raise
+        control = Control(channel, connection, answer["sandbox"], answer["name"])
+        self._adopt(spec, answer, control, shares_default=shares_default)
+
+    def _adopt(self, spec: SandboxSpec, answer: Mapping[str, Any], control: Control, *, shares_default: bool = False) -> None:
+        self._control = control
+        self._shares_default = shares_default
+        self.spec = spec
+        self.image = spec.image
+        self.id = str(answer["sandbox"])
+        self.name = str(answer["name"])
+        self.hostname = str(answer["hostname"])
+        self.pid = int(answer["pid"])
+        self.pooled = bool(answer.get("pooled"))
+        self.start_seconds = float(answer.get("start_seconds", 0.0))
+        self.unheld = tuple(answer.get("unheld", ()))
+        self.final_stats: Stats | None = None
+        self._owner_pid = os.getpid()
+        self._closed = False
+
+    def run(
+        self,
+        args: Args,
+        *,
+        input: str | bytes | None = None,  # noqa: A002  (subprocess's own names)
+        capture_output: bool = True,
+        text: bool = True,
+        check: bool = False,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Folder | None = None,
+        user: str | int | None = None,
+    ) -> CompletedProcess[Any]:
+        """Run a command to its end, as subprocess.run does. Its stdin is `input`, or empty.
+
+        `env` is added to the sandbox's environment; `user` is a name, a uid or "user:group" of the sandbox. Text is UTF-8,
+        what is none becomes U+FFFD. Without `capture_output` the command writes to this process's stdout and stderr.
+
+        Raises CalledProcessError with `check`, TimeoutExpired (with what was printed) after `timeout` seconds, when the
+        command and all that it started have been killed, CommandNotFound, CommandNotExecutable, and SpecError for a string.
+        """
+        return run_command(
+            self._control,
+            command_fields(args, env=env, cwd=cwd, user=user),
+            data=input_bytes(input),
+            capture_output=capture_output,
+            text=text,
+            check=check,
+            timeout=timeout,
+        )
+
+    def check_output(self, args: Args, **options: Any) -> str:
+        """What the command prints to stdout; takes and raises what `run` does, and CalledProcessError where it fails."""
+        options.setdefault("check", True)
+        out: str = self.run(args, **options).stdout
+        return out
+
+    def popen(
+        self,
+        args: Args,
+        *,
+        stdin: Stream = PIPE,
+        stdout: Stream = PIPE,
+        stderr: Stream = PIPE,
+        text: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: Folder | None = None,
+        user: str | int | None = None,
+        pty: bool = False,
+    ) -> Process:
+        """Start a command and return at once. The streams are PIPE, DEVNULL, STDOUT (stderr alone), a file or a descriptor.
+
+        With `pty` the command gets a terminal of the sandbox, and the streams are not used. Raises as `run` does.
+        """
+        return start_process(
+            self._control, args, stdin=stdin, stdout=stdout, stderr=stderr, text=text, env=env, cwd=cwd, user=user, pty=pty
+        )
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run `function(*args, **kwargs)` inside, by this interpreter; return its value or raise its exception.
+
+        The value must be plain data (numbers, text, bytes, lists, tuples, dicts, sets, dates, paths): a sandbox is hostile,
+        and to unpickle anything more would be to run its code here. Built-in and standard exceptions, and those of the
+        function's own module, come back as themselves. Raises SandboxError for any other.
+        """
+        return call_function(self._control, function, args, kwargs)
+
+    def path(self, path: str | PurePosixPath) -> SandboxPath:
+        """An absolute path in the sandbox."""
+        return SandboxPath(self._control, path)
+
+    def copy_in(self, src: str | os.PathLike[str], dst: str | PurePosixPath | SandboxPath) -> None:
+        """Copy a file or folder of the host to `dst` inside, or into it where it is a folder. Links in it stay links."""
+        copy_in(self._control, src, dst)
+
+    def copy_out(self, src: str | PurePosixPath | SandboxPath, dst: str | os.PathLike[str]) -> None:
+        """Copy a file or folder of the sandbox to `dst` on the host, or into it where it is a folder. Links in it stay links."""
+        copy_out(self._control, src, dst)
+
+    @property
+    def main(self) -> MainCommand | None:
+        """The image's or the spec's own command; None where there is none."""
+        pid = self._control.request("main").get("pid")
+        return None if pid is None else MainCommand(self._control, pid)
+
+    def logs(self) -> str:
+        """What the main command has printed, its last MiB."""
+        text: str = self._control.service("logs")["text"]
+        return text
+
+    def connect(self, port: int, *, timeout: float | None = 10) -> socket.socket:
+        """A TCP connection to `port` on the sandbox's loopback. Raises ConnectionRefusedError, TimeoutError, SpecError."""
+        return connect_port(self._control, port, timeout)
+
+    def stats(self) -> Stats:
+        """What the sandbox has used so far. After `close()` the last of it is `final_stats`."""
+        return Stats.from_json(self._control.service("stats")["stats"])
+
+    def update(self, **limits: Any) -> None:
+        """Change limits of the running sandbox: memory, swap, cpus, pids, io, written as in the spec ("max": no bound).
+
+        Raises SpecError for anything else, HostUnsupported where the host cannot hold one.
+        """
+        unknown = sorted(set(limits) - set(_UPDATABLE))
+        if unknown:
+            raise SpecError(f"no such limit: {', '.join(unknown)}", hint=f"a running sandbox takes {', '.join(_UPDATABLE)}")
+        checked = SandboxSpec.from_fields(limits)
+        self._control.service("update", limits={name: getattr(checked, name) for name in limits})
+
+    def pause(self) -> None:
+        """Freeze every process in it, until `resume()`. Raises HostUnsupported where the host cannot freeze."""
+        self._control.service("pause")
+        self._control.paused = True
+
+    def resume(self) -> None:
+        self._control.service("resume")
+        self._control.paused = False
+
+    def kill(self, signal: int = signals.SIGKILL) -> None:
+        """Send `signal` to every process in it. SIGKILL ends the sandbox; after any other it lives on."""
+        if signal == signals.SIGKILL:
+            self._control.death = Death(**self._control.service("kill")["death"])
+        else:
+            self._control.request("signal_all", signal=int(signal))
+
+    def restart(self) -> None:
+        """Kill every process in it, and start its main command again. Files stay as they are."""
+        self._control.request("restart")
+
+    def stop(self, timeout: float = 10) -> None:
+        """End it gently: SIGTERM to every process, and SIGKILL to what is left after `timeout` seconds."""
+        has_main = self.main is not None
+        self._control.request("signal_all", signal=int(signals.SIGTERM))
+        deadline = moment_after(timeout) or 0.0
+        channel = self._control.channel
+        ended = channel.wait_end(deadline) if has_main else channel.wait_idle(deadline)
+        if not (ended and channel.ended):
+            self.kill()
+
+    def close(self) -> None:
+        """End it at once, and free all that it held. May be called twice, and after it has died."""
+        if self._closed or self._owner_pid != os.getpid():
+            return  # a forked child leaves its parent's sandbox alone
+        self._closed = True
+        connection = self._control.connection
+        try:
+            with suppress(ServiceLost):  # then it has ended already
+                answer = connection.request("close", sandbox=self.id)
+                self.final_stats = Stats.from_json(answer["stats"])
+                self._control.death = self._control.death or Death(**answer["death"])
+        finally:
+            self._control.death = self._control.death or Death(reason="closed")
+            self._control.channel.close()
+            if self._shares_default:
+                release_default_connection(connection)
+
+    @property
+    def death(self) -> Death | None:
+        return self._control.death
+
+    @property
+    def state(self) -> str:
+        """`running`, `paused` or `exited`."""
+        if self._control.death is not None or self._control.channel.ended:
+            return "exited"
+        return "paused" if self._control.paused else "running"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        because = f": {self.death}" if self.death else ""
+        return f"<Sandbox {self.name} of {self.image}, init {self.pid}, {self.state}{because}>"

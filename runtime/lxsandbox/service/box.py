@@ -1,0 +1,204 @@
+"""One sandbox as the service sees it, from the clone to the last trace of it gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from dataclasses import asdict
+from typing import Any
+
+from lxsandbox import errors, wire
+from lxsandbox.cgroups import Cgroup
+from lxsandbox.errors import Death, SandboxDied, SandboxError
+from lxsandbox.service.failures import explain
+from lxsandbox.service.logs import Log
+from lxsandbox.service.shapes import Shape
+from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.spec import Limits, SandboxSpec
+
+__all__ = ["Box"]
+
+_DEADLINE_SECONDS = 30.0
+
+
+class Box:
+    """A sandbox: its init, its group, its state.
+
+    `state` goes from `building` over `parked` (built, waiting for its spec) to `running` or `paused`, and ends as `exited`.
+    """
+
+    def __init__(self, name: str, shape: Shape, cgroup: Cgroup, limits: Limits, scratch: str | None) -> None:
+        self.id = name
+        self.name = name
+        self.shape = shape
+        self.cgroup = cgroup
+        self.limits = limits
+        self.scratch = scratch
+        self.spec: SandboxSpec = shape.spec
+        self.state = "building"
+        self.owner: object | None = None
+        self.created = time.time()
+        self.pid = -1
+        self.log: Log | None = None
+        self.peak_bytes: int | None = None
+        loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Death] = loop.create_future()
+        self._pidfd = -1
+        self._reason: Death | None = None
+        self._event: asyncio.Future[wire.Message] = loop.create_future()
+        self._answers: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
+        self._next = 0
+        self._timer: asyncio.TimerHandle | None = None
+        ours, self.init_end = wire.pair()
+        self._control = MessageSocket(ours, self._told, lambda: None)
+
+    def cloned(self, pid: int, pidfd: int) -> None:
+        """The spawner has made init: watch for its end."""
+        self.pid, self._pidfd = pid, pidfd
+        self.init_end.close()
+        asyncio.get_running_loop().add_reader(pidfd, self._init_ended)
+
+    def _told(self, message: wire.Message, fds: list[int]) -> None:
+        if message.get("event") == "main_ended":
+            status = message["status"]
+            self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
+        elif "event" in message:
+            if not self._event.done():
+                self._event.set_result(message)
+        elif (answer := self._answers.pop(message.get("id", -1), None)) is not None and not answer.done():
+            answer.set_result((message, fds))
+            return
+        for fd in fds:
+            os.close(fd)
+
+    async def _next_event(self, expected: str) -> None:
+        await _first_of(self._event, self.ended)
+        if self._event.done():
+            message = self._event.result()
+            self._event = asyncio.get_running_loop().create_future()
+            if message["event"] == expected:
+                return
+            raise explain(message["error"], self.shape.spec)
+        if self.ended.done():
+            raise SandboxError(f"sandbox {self.id} died while it started: {self.ended.result()}")
+        raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
+
+    async def built(self) -> None:
+        """Wait until init has made its root. Raises what kept it from that."""
+        await self._next_event("built")
+        self.state = "parked"
+
+    async def go(self, message: wire.Message, seccomp: int, spec: SandboxSpec, channel: socket.socket) -> None:
+        """Let a parked sandbox become what `spec` says, with `channel` as its first client's end."""
+        self.spec = spec
+        self.name = spec.name or self.id
+        self.log = Log() if message["main"] else None
+        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        self._control.send(message, [self.log.write_fd if self.log else null, seccomp, channel.fileno()])
+        os.close(null)
+        if self.log:
+            self.log.given_away()
+        await self._next_event("ready")
+        self.state = "running"
+        if spec.timeout is not None:
+            death = Death(reason="timeout", timeout_seconds=spec.timeout)
+            self._timer = asyncio.get_running_loop().call_later(spec.timeout, self.end, death)
+
+    async def ask(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> tuple[wire.Message, list[int]]:
+        """A request to init. Raises SandboxDied when there is none any more."""
+        if self.state not in ("running", "paused"):
+            raise SandboxDied(self.name, await self.ended)
+        self._next += 1
+        answer: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self._answers[self._next] = answer
+        self._control.send({"id": self._next, "op": op, **fields}, fds)
+        await _first_of(answer, self.ended)
+        if not answer.done():
+            if self.ended.done():
+                raise SandboxDied(self.name, self.ended.result())
+            raise SandboxError(f"sandbox {self.name} does not answer")
+        message, passed = answer.result()
+        if "error" in message:
+            error = message["error"]
+            raise getattr(errors, error["kind"], SandboxError)(error["message"], hint=error.get("hint", ""))
+        return message, passed
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has been asked to end, or has ended."""
+        return self._reason is not None or self.ended.done()
+
+    def end(self, death: Death) -> None:
+        """Kill everything in the sandbox, for the reason given; the first reason is the one that counts."""
+        if self._reason is None:
+            self._reason = death
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            if self.state == "paused":
+                self.cgroup.thaw()  # frozen tasks of v1 do not die
+        elif not self.ended.done():
+            self._finish(death)
+
+    def _init_ended(self) -> None:
+        """The kernel has ended init, and with it everything in its pid namespace."""
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        status = result.si_status if result is not None else 0
+        self._finish(self._reason or Death(reason="signal", signal=status))
+
+    def _finish(self, death: Death) -> None:
+        self.state = "exited"
+        if self._timer is not None:
+            self._timer.cancel()
+        self._control.close()
+        self.init_end.close()
+        self.ended.set_result(self._with_evidence(death))
+        if self.log is not None:
+            self.log.close()
+        for answer in self._answers.values():
+            answer.cancel()
+
+    def _with_evidence(self, death: Death) -> Death:
+        counters = self.cgroup.counters()
+        self.peak_bytes = counters.memory_peak_bytes
+        data = asdict(death) | {"log_tail": self.log.tail() if self.log else ""}
+        if counters.oom_kills and (death.signal == signal.SIGKILL or death.exit_code in (137, 255)):
+            data |= {
+                "reason": "oom",
+                "memory_limit_bytes": self.limits.memory_bytes,
+                "memory_peak_bytes": counters.memory_peak_bytes,
+            }
+        return Death(**data)
+
+    def stats(self) -> dict[str, Any]:
+        """The figures now, as `Stats` has them."""
+        counters = asdict(self.cgroup.counters())
+        self.peak_bytes = counters["memory_peak_bytes"]
+        return counters
+
+    def describe(self) -> dict[str, Any]:
+        """A row of `lxsandbox ps`."""
+        counters = self.cgroup.counters()
+        return {
+            "id": self.id,
+            "name": self.name,
+            "image": self.spec.image,
+            "state": self.state,
+            "pid": self.pid,
+            "created": self.created,
+            "memory_bytes": counters.memory_bytes,
+            "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
+        }
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    """Wait until one of them is done, or the deadline is over."""
+    await asyncio.wait(futures, timeout=_DEADLINE_SECONDS, return_when=asyncio.FIRST_COMPLETED)

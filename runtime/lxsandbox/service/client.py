@@ -1,0 +1,242 @@
+"""One client of the service: what it asks, and what it owns. When it goes, all that it owns goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from lxsandbox import wire
+from lxsandbox.errors import Death, HostUnsupported, SandboxDied, SandboxError
+from lxsandbox.service import leaks
+from lxsandbox.service.box import Box
+from lxsandbox.service.facts import shown_folders
+from lxsandbox.service.shapes import limits_of
+from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.spec import SandboxSpec
+
+if TYPE_CHECKING:
+    import socket
+
+    from lxsandbox.service.run import Run
+
+__all__ = ["Client"]
+
+_SETTLE_SECONDS = 5.0
+_Answer = tuple[dict[str, Any], list[int]]
+
+
+class Client:
+    """A connection, its requests (each a task), and its figures for the report."""
+
+    def __init__(self, run: Run, sock: socket.socket) -> None:
+        self.run = run
+        self.socket = MessageSocket(sock, self._asked, self._gone)
+        self.observer = False
+        self.label = ""
+        self.visible: dict[str, str] = {}
+        self.starts: list[float] = []
+        self.pool_hits = 0
+        self.peak_bytes = 0
+        self.leaving = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._operations: dict[str, Callable[[wire.Message], Awaitable[_Answer]]] = {
+            name: getattr(self, f"_{name}")
+            for name in (
+                *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
+                *("prewarm", "list", "figures", "settle", "leave"),
+            )
+        }
+
+    def _asked(self, message: wire.Message, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)  # no request brings any
+        task = asyncio.get_running_loop().create_task(self._answer(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, message: wire.Message) -> None:
+        key = message.get("id")
+        operation = self._operations.get(str(message.get("op")))
+        try:
+            if operation is None:
+                raise SandboxError(f"the service knows no operation {message.get('op')!r}")
+            answer, fds = await operation(message)
+        except (SandboxError, OSError) as error:
+            self.socket.send({"id": key, "error": _as_json(error)})
+            return
+        self.socket.send({"id": key, "ok": answer}, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _gone(self) -> None:
+        for box in self._owned():
+            box.end(Death(reason="closed"))
+        self.run.client_gone(self)
+
+    def _owned(self) -> list[Box]:
+        return [box for box in self.run.factory.boxes.values() if box.owner is self]
+
+    def _box(self, message: wire.Message) -> Box:
+        name = message["sandbox"]
+        for box in self.run.known(name):
+            return box
+        raise SandboxError(f"no sandbox {name!r} in this run", hint="`lxsandbox ps` lists them")
+
+    async def _hello(self, message: wire.Message) -> _Answer:
+        self.observer = bool(message.get("observer"))
+        self.label = str(message.get("label", ""))
+        self.visible = shown_folders(message.get("visible") or {})
+        run = self.run
+        missing = [f"{name}: {why}" for name, why in run.factory.tree.lacks.items()]
+        if run.factory.mapping.lack:
+            missing.append(f"ids: {run.factory.mapping.lack}")
+        return {
+            "run": run.name,
+            "cgroups": run.factory.tree.kind,
+            "mapping": run.factory.mapping.kind,
+            "pid": os.getpid(),
+            "missing": missing,
+        }, []
+
+    async def _create(self, message: wire.Message) -> _Answer:
+        started = time.perf_counter()
+        spec = SandboxSpec.from_json(message["spec"])
+        limits, unheld = limits_of(spec, message.get("required") or (), self.run.factory.tree.lacks)
+        box, channel, pooled = await self.run.create(spec, limits, self.visible, self)
+        seconds = time.perf_counter() - started
+        if self.socket.closed:
+            channel.close()
+            box.end(Death(reason="closed"))
+            return {}, []
+        self.starts.append(seconds)
+        self.pool_hits += pooled
+        return self._introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
+
+    def _introduce(self, box: Box) -> dict[str, Any]:
+        return {
+            "sandbox": box.id,
+            "name": box.name,
+            "hostname": box.spec.hostname or box.name,
+            "pid": box.pid,
+            "spec": box.spec.as_json(),
+        }
+
+    async def _attach(self, message: wire.Message) -> _Answer:
+        box = self._box(message)
+        ours, theirs = wire.pair()
+        with theirs:
+            try:
+                await box.ask("channel", (theirs.fileno(),))
+            except BaseException:
+                ours.close()
+                raise
+        return self._introduce(box), [ours.detach()]
+
+    async def _close(self, message: wire.Message) -> _Answer:
+        box = self._box(message)
+        stats = box.stats() if box.state != "exited" else {}
+        death = await self._end(box, Death(reason="closed"))
+        return {"stats": stats, "death": death.as_json()}, []
+
+    async def _end(self, box: Box, death: Death) -> Death:
+        box.end(death)
+        ended = await asyncio.wait_for(asyncio.shield(box.ended), _SETTLE_SECONDS)
+        self.peak_bytes = max(self.peak_bytes, box.peak_bytes or 0)
+        return ended
+
+    async def _kill(self, message: wire.Message) -> _Answer:
+        death = await self._end(self._box(message), Death(reason="killed"))
+        return {"death": death.as_json()}, []
+
+    async def _death(self, message: wire.Message) -> _Answer:
+        box = self._box(message)
+        death = await asyncio.wait_for(asyncio.shield(box.ended), _SETTLE_SECONDS)
+        return {"death": death.as_json()}, []
+
+    async def _stats(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        return {"stats": box.stats()}, []
+
+    def _alive(self, message: wire.Message) -> Box:
+        box = self._box(message)
+        if box.ended.done():
+            raise SandboxDied(box.name, box.ended.result())
+        return box
+
+    async def _update(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        changed = SandboxSpec.from_fields({**box.spec.as_json(), "mounts": box.spec.mounts, **message["limits"]})
+        limits, _ = limits_of(changed, list(message["limits"]), self.run.factory.tree.lacks)
+        box.cgroup.update(limits)
+        box.spec, box.limits = changed, limits
+        return {}, []
+
+    async def _pause(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        self._need_freezer("pause")
+        if box.state == "running":
+            await asyncio.to_thread(box.cgroup.freeze)
+            box.state = "paused"
+        return {}, []
+
+    async def _resume(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        self._need_freezer("resume")
+        if box.state == "paused":
+            box.cgroup.thaw()
+            box.state = "running"
+        return {}, []
+
+    def _need_freezer(self, verb: str) -> None:
+        why = self.run.factory.tree.lacks.get("freezer")
+        if why is not None:
+            raise HostUnsupported(f"{verb}() cannot be done: {why}", capability="cgroup-freezer")
+
+    async def _logs(self, message: wire.Message) -> _Answer:
+        box = self._box(message)
+        return {"text": box.log.text() if box.log is not None else ""}, []
+
+    async def _prewarm(self, message: wire.Message) -> _Answer:
+        spec = SandboxSpec.from_json(message["spec"])
+        limits, _ = limits_of(spec, message.get("required") or (), self.run.factory.tree.lacks)
+        await self.run.prewarm(spec, limits, self.visible, int(message["count"]))
+        return {}, []
+
+    async def _list(self, _: wire.Message) -> _Answer:
+        boxes = [box for box in self.run.factory.boxes.values() if box.owner is not None]
+        owners = {box.id: getattr(box.owner, "label", "") for box in boxes}
+        return {"sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes]}, []
+
+    async def _figures(self, _: wire.Message) -> _Answer:
+        peaks = [self.peak_bytes, *(box.stats()["memory_peak_bytes"] or 0 for box in self._owned() if box.state != "exited")]
+        figures = {
+            "sandboxes": len(self.starts),
+            "start_seconds": self.starts,
+            "pool_hits": self.pool_hits,
+            "memory_peak_bytes": max(peaks),
+        }
+        return figures, []
+
+    async def _settle(self, _: wire.Message) -> _Answer:
+        await self.run.factory.settle(_SETTLE_SECONDS)
+        return {"leaked": leaks.count(self.run.factory)}, []
+
+    async def _leave(self, _: wire.Message) -> _Answer:
+        self.leaving = True
+        for box in self._owned():
+            box.end(Death(reason="closed"))
+        await self.run.last_words(self)
+        await self.run.factory.settle(_SETTLE_SECONDS)
+        return {"leaked": leaks.count(self.run.factory)}, []
+
+
+def _as_json(error: SandboxError | OSError) -> dict[str, Any]:
+    if isinstance(error, SandboxDied):
+        return {"kind": "SandboxDied", "message": error.message, "name": error.name, "death": error.death.as_json()}
+    if isinstance(error, SandboxError):
+        capability = {"capability": error.capability} if isinstance(error, HostUnsupported) else {}
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, **capability}
+    return {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error), "filename": error.filename}

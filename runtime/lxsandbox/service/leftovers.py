@@ -1,0 +1,43 @@
+"""Removing what dead runs have left: empty groups, scratch folders, run folders."""
+
+from __future__ import annotations
+
+import os
+
+from lxsandbox.cgroups import remove_leftovers
+from lxsandbox.errors import SandboxError
+from lxsandbox.service.run_folder import dead_runs, let_go, remove_run_folder
+
+__all__ = ["leave_run", "remove_dead_runs"]
+
+
+def remove_dead_runs() -> list[str]:
+    """Remove everything of every run that no process holds any more, and return the names of those runs.
+
+    Raises SandboxError naming what could not be removed, after having tried all.
+    """
+    removed, problems = [], []
+    for folder in dead_runs():
+        try:
+            if _remove(folder):
+                removed.append(os.path.basename(folder))
+        except (OSError, SandboxError) as error:
+            problems.append(f"{folder}: {error}")
+    if problems:
+        raise SandboxError("some leftovers stay: " + "; ".join(problems), hint="remove them as root")
+    return removed
+
+
+def _remove(folder: str) -> bool:
+    remove_leftovers(os.path.basename(folder))
+    return remove_run_folder(folder)
+
+
+def leave_run(folder: str) -> None:
+    """Let go of a run; whoever is the last to do so removes it. What stays is found by the next start."""
+    let_go(folder)
+    try:
+        if folder in dead_runs():
+            _remove(folder)
+    except (OSError, SandboxError):
+        return  # said by the next `remove_dead_runs`, which is not in a hurry

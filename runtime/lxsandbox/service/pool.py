@@ -1,0 +1,90 @@
+"""Sandboxes built ahead of need, by shape. Each is handed out once and never comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from lxsandbox.errors import Death, SandboxError
+from lxsandbox.service.box import Box
+from lxsandbox.service.factory import Factory
+from lxsandbox.service.shapes import Shape
+from lxsandbox.spec import Limits
+
+__all__ = ["Pool"]
+
+_MOST_SHAPES = 16  # kept warm at once; the one that was asked for longest ago goes first
+
+
+class _Shelf:
+    """The ready sandboxes of one shape, and how many there should be."""
+
+    def __init__(self, shape: Shape, limits: Limits, count: int) -> None:
+        self.shape, self.limits, self.count = shape, limits, count
+        self.ready: deque[Box] = deque()
+
+
+class Pool:
+    """Keeps every shape in use at its count, one build at a time, in the background."""
+
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        self._shelves: dict[str, _Shelf] = {}
+        self._refilling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def take(self, shape: Shape) -> Box | None:
+        """A ready sandbox of this shape, or None. The place it leaves is filled again once the event loop is idle."""
+        shelf = self._shelves.get(shape.key)
+        while shelf is not None and shelf.ready:
+            box = shelf.ready.popleft()
+            if box.state == "parked":
+                return box
+        return None
+
+    def want(self, shape: Shape, limits: Limits, count: int) -> None:
+        """Have `count` of this shape ready from now on, built with these limits."""
+        shelf = self._shelves.pop(shape.key, None) or _Shelf(shape, limits, count)
+        shelf.limits, shelf.count = limits, max(shelf.count, count)
+        self._shelves[shape.key] = shelf
+        while len(self._shelves) > _MOST_SHAPES:
+            self._discard(self._shelves.pop(next(iter(self._shelves))))
+        self._refill()
+
+    def count(self, shape: Shape) -> int:
+        """How many of this shape are ready."""
+        shelf = self._shelves.get(shape.key)
+        return len(shelf.ready) if shelf is not None else 0
+
+    def _refill(self) -> None:
+        if not self._closed and (self._refilling is None or self._refilling.done()):
+            self._refilling = asyncio.get_running_loop().create_task(self._fill())
+
+    async def _fill(self) -> None:
+        while (shelf := self._shortest()) is not None and not self._closed:
+            try:
+                box = await self._factory.build(shelf.shape, shelf.limits)
+            except (SandboxError, OSError):
+                shelf.count = 0  # whoever asks next builds it himself, and gets the error
+                continue
+            if self._closed or self._shelves.get(shelf.shape.key) is not shelf:
+                box.end(Death(reason="closed"))
+            else:
+                shelf.ready.append(box)
+
+    def _shortest(self) -> _Shelf | None:
+        lacking = [shelf for shelf in self._shelves.values() if len(shelf.ready) < shelf.count]
+        return min(lacking, key=lambda shelf: len(shelf.ready), default=None)
+
+    def _discard(self, shelf: _Shelf) -> None:
+        for box in shelf.ready:
+            box.end(Death(reason="closed"))
+        shelf.ready.clear()
+
+    async def close(self) -> None:
+        """End all that is ready, and build no more."""
+        self._closed = True
+        if self._refilling is not None:
+            await asyncio.wait({self._refilling})
+        for shelf in self._shelves.values():
+            self._discard(shelf)

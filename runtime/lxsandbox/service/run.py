@@ -1,0 +1,121 @@
+"""One run: its clients, its sandboxes, its pool, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping
+
+from lxsandbox import wire
+from lxsandbox.errors import Death
+from lxsandbox.rootfs.plan import ImageRoot
+from lxsandbox.service.box import Box
+from lxsandbox.service.client import Client
+from lxsandbox.service.factory import Factory
+from lxsandbox.service.filters import FilterFiles
+from lxsandbox.service.pool import Pool
+from lxsandbox.service.roots import resolve
+from lxsandbox.service.shapes import Shape, go_message, shape_of
+from lxsandbox.spec import Limits, SandboxSpec
+
+__all__ = ["Run"]
+
+_AHEAD = 2  # sandboxes ready of each shape in use
+_REMEMBERED = 1000  # sandboxes that have gone, whose cause of death may still be asked for
+
+
+class Run:
+    """What the service serves. `finished` is set when the last client has gone."""
+
+    def __init__(self, name: str, factory: Factory) -> None:
+        self.name = name
+        self.factory = factory
+        self.pool = Pool(factory)
+        self.finished = asyncio.Event()
+        self._filters = FilterFiles()
+        self._clients: set[Client] = set()
+        self._past: dict[str, Box] = {}
+        self._images: dict[str, ImageRoot] = {}
+        self._shapes: dict[str, Shape] = {}
+
+    def accept(self, sock: socket.socket) -> None:
+        """Serve another client."""
+        self._clients.add(Client(self, sock))
+
+    def client_gone(self, client: Client) -> None:
+        """Called when a connection has ended, for whatever reason."""
+        self._clients.discard(client)
+        if not any(not other.observer for other in self._clients):
+            self.finished.set()
+
+    def nobody_came(self) -> None:
+        """The time for the first client to come is over."""
+        if not self._clients:
+            self.finished.set()
+
+    async def last_words(self, client: Client) -> None:
+        """Before the last client is told what is left, let the pool go too."""
+        if all(other is client or other.observer or other.leaving for other in self._clients):
+            await self.pool.close()
+
+    def known(self, name: str) -> Iterator[Box]:
+        """The sandboxes with this id or name, living ones first."""
+        for boxes in (self.factory.boxes, self._past):
+            if name in boxes:
+                yield boxes[name]
+            yield from (box for box in boxes.values() if box.name == name and box.owner is not None)
+
+    async def _shape(self, spec: SandboxSpec, visible: Mapping[str, str]) -> Shape:
+        image = self._images.get(spec.image)
+        if image is None or not image.is_host:
+            image = await resolve(spec.image, self.factory)
+            self._images[spec.image] = image
+        return shape_of(spec, image, self.factory.facts, visible if image.is_host else {})
+
+    async def create(
+        self, spec: SandboxSpec, limits: Limits, visible: Mapping[str, str], owner: Client
+    ) -> tuple[Box, socket.socket, bool]:
+        """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
+        seccomp = self._filters.descriptor(spec)
+        shape = await self._shape(spec, visible)
+        box = self.pool.take(shape)
+        pooled = box is not None
+        if box is None:
+            box = await self.factory.build(shape, limits)
+        elif box.limits != limits:
+            box.cgroup.update(limits)
+            box.limits = limits
+        box.owner = owner
+        self._remember(box)
+        ours, theirs = wire.pair()
+        try:
+            with theirs:
+                go = go_message(spec, shape.facts, spec.hostname or spec.name or box.id, shape.image, {})
+                await box.go(go, seccomp, spec, theirs)
+        except BaseException:
+            ours.close()
+            box.end(Death(reason="failed"))
+            raise
+        self.pool.want(shape, limits, _AHEAD)
+        return box, ours, pooled
+
+    def _remember(self, box: Box) -> None:
+        self._past[box.id] = box
+        while len(self._past) > _REMEMBERED:
+            oldest = next(iter(self._past))
+            if oldest in self.factory.boxes:
+                break  # it is still alive
+            del self._past[oldest]
+
+    async def prewarm(self, spec: SandboxSpec, limits: Limits, visible: Mapping[str, str], count: int) -> None:
+        """Keep `count` sandboxes of this spec's shape ready."""
+        self.pool.want(await self._shape(spec, visible), limits, count)
+
+    async def close(self, deadline_seconds: float) -> None:
+        """End and remove everything."""
+        await self.pool.close()
+        for box in list(self.factory.boxes.values()):
+            box.end(Death(reason="closed"))
+        await self.factory.settle(deadline_seconds)
+        await asyncio.to_thread(self.factory.tree.remove)
+        self._filters.close()

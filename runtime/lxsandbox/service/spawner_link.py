@@ -1,0 +1,128 @@
+"""The service's end of the spawner: starting it, asking it, and starting another when it has died."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from lxsandbox import wire
+from lxsandbox.errors import HostUnsupported, SandboxError
+from lxsandbox.service.identity import Mapping, map_process
+from lxsandbox.service.sockets import MessageSocket
+
+__all__ = ["SpawnerLink"]
+
+_DEADLINE_SECONDS = 30.0
+
+
+class SpawnerLink:
+    """Requests to the spawner, answered in order. A spawner that has died is replaced at the next request."""
+
+    def __init__(self, mapping: Mapping, *, idmap: bool) -> None:
+        self._mapping = mapping
+        self._idmap = idmap
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: MessageSocket | None = None
+        self._waiting: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
+        self._next = 0
+        self._starting = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The spawner's process id, while it runs."""
+        return self._process.pid if self._process is not None and self._socket is not None else None
+
+    async def start(self) -> None:
+        """Start a spawner unless there is one. Raises HostUnsupported when the host lets this user make no user namespace."""
+        async with self._starting:
+            if self._socket is None:
+                await self._start()
+
+    async def _start(self) -> None:
+        self._reap()
+        ours, theirs = wire.pair()
+        mode = "host" if not self._mapping.spawner_uids else "unshare"
+        script = os.path.join(os.path.dirname(__file__), "..", "spawner", "__main__.py")
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a millisecond, once a run
+                [sys.executable, "-I", "-S", os.path.abspath(script), str(theirs.fileno()), mode],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+                cwd="/",
+            )
+        unshared: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[-1] = unshared
+        self._socket = MessageSocket(ours, self._answered, self._gone)
+        if mode == "unshare":
+            await self._map_it(unshared)
+        self._waiting.pop(-1, None)
+        await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
+
+    async def _map_it(self, unshared: asyncio.Future[tuple[wire.Message, list[int]]]) -> None:
+        try:
+            await asyncio.wait_for(unshared, _DEADLINE_SECONDS)
+        except SandboxError as error:
+            raise HostUnsupported(
+                "this host lets you make no user namespace",
+                hint="run `sysctl -w user.max_user_namespaces=15000`, or as root; `lxsandbox doctor` tells more",
+                capability="user-namespaces",
+            ) from error
+        assert self._process is not None
+        await asyncio.to_thread(map_process, self._process.pid, self._mapping)
+
+    def _answered(self, message: wire.Message, fds: list[int]) -> None:
+        key = -1 if "event" in message else message["id"]
+        future = self._waiting.pop(key, None)
+        if future is None or future.done():
+            for fd in fds:
+                os.close(fd)
+        else:
+            future.set_result((message, fds))
+
+    def _gone(self) -> None:
+        self._socket = None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(SandboxError("the spawner has died"))
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
+        """Send a request and wait for its answer. Raises OSError as the spawner met it, SandboxError when it died over it."""
+        if self._socket is None:
+            await self.start()
+        return await self._ask(request, fds)
+
+    async def _ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
+        if self._socket is None:
+            raise SandboxError("the spawner has died")
+        self._next += 1
+        key = self._next
+        future: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[key] = future
+        self._socket.send({**request, "id": key}, fds)
+        message, passed = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+        if "error" in message:
+            raise OSError(message["error"]["errno"], message["error"]["message"], message["error"].get("filename"))
+        return message["ok"], passed
+
+    def stop(self) -> None:
+        """End the spawner. Its clones are not its children and stay."""
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._reap()

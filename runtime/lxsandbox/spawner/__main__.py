@@ -1,0 +1,12 @@
+"""Entry point: `python -I -S …/spawner/__main__.py CONTROL_FD MODE`, MODE being `host` or `unshare`.
+
+Isolated mode has no import path of its own, so the folder of the package is put on it here.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rsplit("/", 3)[0])
+    from lxsandbox.spawner.loop import main
+
+    main(int(sys.argv[1]), own_user_namespace=sys.argv[2] == "unshare")

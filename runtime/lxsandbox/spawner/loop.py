@@ -1,0 +1,184 @@
+"""The spawner's loop: open the trees that a sandbox needs, clone its init, map its ids, pass back its pidfd.
+
+It answers one request at a time, in order. Its children are the service's (CLONE_PARENT): when the spawner dies, sandboxes go on.
+"""
+
+import gc
+import os
+import signal
+import socket
+
+from lxsandbox import wire
+from lxsandbox.init import main as init
+from lxsandbox.rootfs.removal import remove_tree
+from lxsandbox.syscalls import clone, mounts
+from lxsandbox.syscalls.files import close_all_but
+
+TYPE_CHECKING = False  # typing is not loaded in the spawner
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["main"]
+
+_NAMESPACES = (
+    clone.CLONE_NEWUSER | clone.CLONE_NEWNS | clone.CLONE_NEWPID | clone.CLONE_NEWIPC | clone.CLONE_NEWUTS
+)  # fmt: skip
+
+
+class Spawner:
+    """The service's end of the line, and the user namespace through which trees of the host are shown."""
+
+    def __init__(self, service: socket.socket) -> None:
+        self.service = service
+        self.userns: int | None = None
+
+    def prepare(self, request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
+        """Keep a user namespace with the run's mapping, for idmapped mounts; only the host's root can use it."""
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        if request["idmap"]:
+            self.userns = _user_namespace(request["map"])
+        return {"pid": os.getpid()}
+
+    def clone(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """A new init. `fds`: its control socket, then the cgroup to clone into, where there is one."""
+        control, *cgroup = fds
+        mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
+        trees: list[int] = []
+        try:
+            for tree in request["trees"]:
+                trees.append(self._open_tree(tree))  # noqa: PERF401 - one at a time: what is open is closed when the next fails
+            flags = _NAMESPACES | clone.CLONE_PARENT | (clone.CLONE_NEWNET if request["own_network"] else 0)
+            pid, pidfd = clone.clone3(flags, cgroup_fd=cgroup[0] if cgroup else None)
+            if pid == 0:
+                _be_init(request, control, mapped_read, trees)
+            try:
+                _write_maps(pid, request["map"])
+            except OSError:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
+                raise
+            os.write(mapped_write, b"1")
+            return {"pid": pid}, [pidfd]
+        finally:
+            for fd in (mapped_read, mapped_write, *trees):
+                os.close(fd)
+
+    def _open_tree(self, tree: "dict[str, Any]") -> int:
+        recursive: bool = tree["recursive"]
+        fd = mounts.open_tree(tree["path"], recursive=recursive)
+        try:
+            userns = self.userns if tree["idmap"] else None
+            if userns is not None or tree["attributes"]:
+                mounts.mount_setattr(fd, set_=tree["attributes"], userns_fd=userns, recursive=recursive)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def remove(self, request: "dict[str, Any]", _: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """A child that removes a folder which sandboxes wrote to, with the ids that they had; it exits 0 when all has gone."""
+        pid, pidfd = clone.clone3(clone.CLONE_PARENT)
+        if pid == 0:
+            _remove(request["path"])
+        return {"pid": pid}, [pidfd]
+
+    def unpack(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """A child that unpacks the tar stream `fds[0]` into a folder; it exits 0 when done, else `fds[1]` says why."""
+        pid, pidfd = clone.clone3(clone.CLONE_PARENT)
+        if pid == 0:
+            _unpack(fds[0], fds[1], request["path"])
+        return {"pid": pid}, [pidfd]
+
+    def serve(self) -> None:
+        """Answer requests until the service closes its end."""
+        operations = {"prepare": self.prepare, "clone": self.clone, "remove": self.remove, "unpack": self.unpack}
+        while (received := wire.receive(self.service)) is not None:
+            request, fds = received
+            answer: dict[str, Any] = {"id": request["id"]}
+            passed: list[int] = []
+            try:
+                done = operations[request["op"]](request, fds)
+                answer["ok"], passed = done if isinstance(done, tuple) else (done, [])
+            except OSError as error:
+                answer["error"] = {"kind": "OSError", "errno": error.errno, "message": str(error), "filename": error.filename}
+            wire.send(self.service, answer, passed)
+            for fd in (*fds, *passed):
+                os.close(fd)
+
+
+def _be_init(request: "dict[str, Any]", control: int, mapped: int, trees: list[int]) -> None:
+    """In the clone: be the sandbox's PID 1, and end without anything of the spawner's being run twice."""
+    status = 1
+    try:
+        init.run(request, control, mapped, trees)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _remove(path: str) -> None:
+    """In the clone: remove, and end."""
+    status = 1
+    try:
+        parent, name = os.path.split(path)
+        remove_tree(os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _unpack(stream: int, report: int, path: str) -> None:
+    """In the clone: unpack, say what went wrong, and end."""
+    status = 1
+    try:
+        from lxsandbox.images.unpack import unpack  # tarfile would be in every init
+
+        close_all_but([0, 1, 2, stream, report])
+        unpack(stream, path)
+        status = 0
+    except Exception as error:  # noqa: BLE001 - the archive is hostile, and the report is the error's way out
+        os.write(report, str(error).encode("utf-8", "replace")[:4096])
+    finally:
+        os._exit(status)
+
+
+def _write_maps(pid: int, id_map: str) -> None:
+    for name in ("uid_map", "gid_map"):
+        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, id_map.encode())
+        finally:
+            os.close(fd)
+
+
+def _user_namespace(id_map: str) -> int:
+    """A descriptor of a user namespace with this mapping, which no process is in."""
+    pid, pidfd = clone.clone3(clone.CLONE_NEWUSER, exit_signal=signal.SIGCHLD)
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        _write_maps(pid, id_map)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+
+
+def main(service_fd: int, *, own_user_namespace: bool) -> None:
+    """Be the spawner of the service at the other end of `service_fd`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then lets go
+    service = socket.socket(fileno=service_fd)
+    service.set_inheritable(False)
+    if own_user_namespace:
+        clone.unshare(clone.CLONE_NEWUSER | clone.CLONE_NEWNS)
+        mounts.set_propagation_private()
+        # The service maps this process's ids now: newuidmap must run outside of the new namespace.
+        wire.send(service, {"event": "unshared"})
+    # What is here now stays: no collection of it, and so no copy of its pages, in any init.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    Spawner(service).serve()

@@ -1,0 +1,202 @@
+"""What a test has left on the machine: processes, mounts, cgroups, links, descriptors, folders.
+
+Ours are: descendants of this process, which adopts its orphans; and all that is named `lxsandbox…` and belongs to no run of
+another live process. The service of the run that the suite itself is may live on; nothing that a test had from it may.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Holdings", "adopt_orphans", "left_behind", "reap_adopted"]
+
+DEADLINE_SECONDS = 15.0
+PR_SET_CHILD_SUBREAPER = 36
+SERVICE = b"lxsandbox.service"
+# Under xdist the workers share one service, so what it holds says nothing about this worker's test.
+SHARED_RUN = "PYTEST_XDIST_WORKER" in os.environ
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent dies (prctl(2)), so that none escapes the count."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """One process as /proc shows it. `depth` is how many pid namespaces it is in: more than ours means a sandbox."""
+
+    pid: int
+    parent: int
+    started: int
+    state: str
+    depth: int
+    command: bytes
+
+    @property
+    def run(self) -> str:
+        """The name of the run whose service this is; empty for any other process."""
+        words = self.command.split(b"\0")
+        if SERVICE not in words or b"--folder" not in words:
+            return ""
+        return os.path.basename(os.fsdecode(words[words.index(b"--folder") + 1]))
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.state}) {self.command.replace(bytes(1), b' ').decode(errors='replace').strip()[:120]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdings:
+    """What there is at one moment, as text that a failure can print, by kind."""
+
+    processes: frozenset[str]
+    mounts: frozenset[str]
+    cgroups: frozenset[str]
+    links: frozenset[str]
+    descriptors: frozenset[str]
+    folders: frozenset[str]
+    service_runs: bool
+
+    @classmethod
+    def now(cls, session_run: str) -> Holdings:
+        table = {process.pid: process for process in _processes()}
+        ours = _descendants(table, os.getpid())
+        foreign = {process.run for process in table.values() if process.run and process.pid not in ours}
+        kept = _kept_by_the_session(table, ours, session_run)
+        return cls(
+            processes=frozenset(str(table[pid]) for pid in ours - kept),
+            mounts=_without(foreign, _mounts()),
+            cgroups=_without({*foreign, session_run} if SHARED_RUN else foreign, _cgroups()),
+            links=frozenset(os.listdir("/sys/class/net")),
+            descriptors=_descriptors(),
+            folders=_without({*foreign, session_run}, _folders()),
+            service_runs=any(session_run in process.run for process in table.values() if process.run),
+        )
+
+    def beyond(self, before: Holdings, session_run: str) -> dict[str, list[str]]:
+        """What there is now and was not before, by kind."""
+        started = self.service_runs and not before.service_runs
+        found = {
+            kind: sorted(getattr(self, kind) - getattr(before, kind))
+            for kind in ("processes", "mounts", "cgroups", "links", "descriptors", "folders")
+        }
+        if started:  # by this test, for all that follow: its connection and its group are meant to stay
+            found["descriptors"] = []
+            found["cgroups"] = [path for path in found["cgroups"] if session_run not in path]
+        return {kind: names for kind, names in found.items() if names}
+
+
+def left_behind(before: Holdings, session_run: str) -> dict[str, list[str]]:
+    """What a test has left, once what ends by itself has ended; the wait is bounded by DEADLINE_SECONDS."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        reap_adopted()
+        found = Holdings.now(session_run).beyond(before, session_run)
+        if not found or time.monotonic() > until:
+            return found
+        gc.collect()  # an object in a cycle still has its descriptor
+        select.select([], [], [], 0.01)  # the kernel tells nobody that a namespace or a group has gone
+
+
+def _processes() -> Iterator[Process]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_text(errors="replace")
+                status = Path(f"/proc/{name}/status").read_text(errors="replace")
+                command = Path(f"/proc/{name}/cmdline").read_bytes()
+            except OSError:
+                continue  # it has just ended
+            fields = stat.rpartition(")")[2].split()
+            namespaces = next((line for line in status.splitlines() if line.startswith("NSpid:")), "NSpid: 0")
+            yield Process(
+                pid=int(name),
+                state=fields[0],
+                parent=int(fields[1]),
+                started=int(fields[19]),
+                depth=len(namespaces.split()) - 1,
+                command=command or stat.split("(", 1)[1].rpartition(")")[0].encode(),
+            )
+
+
+def _descendants(table: dict[int, Process], root: int) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    waiting = list(children.get(root, ()))
+    while waiting:
+        pid = waiting.pop()
+        found.add(pid)
+        waiting += children.get(pid, ())
+    return found
+
+
+def _kept_by_the_session(table: dict[int, Process], ours: set[int], session_run: str) -> set[int]:
+    """The suite's own service and its helpers; under xdist, its sandboxes too."""
+    own_depth = table[os.getpid()].depth
+    kept: set[int] = set()
+    for pid in ours:
+        if table[pid].run and session_run in table[pid].run:
+            below = _descendants(table, pid)
+            kept |= {pid} | {each for each in below if SHARED_RUN or table[each].depth == own_depth}
+    return kept
+
+
+def reap_adopted() -> None:
+    """Take the exit status of adopted orphans that have ended; a child that somebody here still waits for is left alone."""
+    ended = [process.pid for process in _processes() if process.parent == os.getpid() and process.state == "Z"]
+    if not ended:
+        return
+    waited_for = {popen.pid for popen in gc.get_objects() if type(popen) is subprocess.Popen and popen.returncode is None}
+    for pid in set(ended) - waited_for:
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _mounts() -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+        point = line.split()[4]
+        if "lxsandbox" in point:
+            yield point
+
+
+def _cgroups() -> Iterator[str]:
+    for folder, below, _ in os.walk("/sys/fs/cgroup"):
+        if "lxsandbox-" in folder:
+            yield folder
+        below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
+
+
+def _descriptors() -> frozenset[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            continue  # the listing's own
+    return frozenset(found)
+
+
+def _folders() -> Iterator[str]:
+    """Run folders, and temporary ones of ours, one level deep: the folder that holds them all may stay."""
+    bases = {os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/dev/shm", "/run", "/tmp"}
+    holders = {path for base in filter(os.path.isdir, bases) for path in Path(base).glob("lxsandbox*")}
+    holders.add(Path(os.environ.get("LXSANDBOX_RUNTIME_DIR", "/nonexistent")))
+    for path in holders:
+        if path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK):
+            yield from (str(below) for below in path.iterdir())
+
+
+def _without(runs: Iterable[str], names: Iterable[str]) -> frozenset[str]:
+    names = list(names)
+    return frozenset(name for name in names if not any(run and run in name for run in runs))
