@@ -14,4 +14,3 @@ default_role = "literal"  # docstrings write code in single backticks
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-suppress_warnings = ["toc.empty_glob"]  # benchmarks.md is there once somebody has measured

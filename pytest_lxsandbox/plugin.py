@@ -5,7 +5,6 @@ Imports no runtime, and most of this package only when it is needed: a run that 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import pytest
 
 from pytest_lxsandbox import options
 from pytest_lxsandbox.fixtures import make_sandbox, sandbox, sandbox_factory
+from pytest_lxsandbox.keys import MADE, RUN, TOTAL
 
 if TYPE_CHECKING:
     from pytest_lxsandbox.workers import Worker
@@ -77,7 +77,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 def _judge(error: Exception, item: pytest.Item, when: str) -> None:
     __tracebackhide__ = True
-    if "lxsandbox.errors" in sys.modules:  # else the error is none of ours
+    if any(base.__module__ == "lxsandbox.errors" for base in type(error).__mro__):
         from pytest_lxsandbox import outcomes
 
         outcomes.judge(error, item, when)
@@ -88,7 +88,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     try:
         yield
     finally:
-        if "pytest_lxsandbox.session" in sys.modules:
+        if MADE in item.stash:
             from pytest_lxsandbox import report
 
             report.add_properties(item)
@@ -97,7 +97,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     test_report = yield
-    if test_report.failed and test_report.when != "teardown" and "pytest_lxsandbox.session" in sys.modules:
+    used = MADE in item.stash or MADE in item.session.stash
+    if used and test_report.failed and test_report.when != "teardown":
         from pytest_lxsandbox import report
 
         report.add_sections(test_report, item)
@@ -107,18 +108,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Last of all: by now pytest has torn down every fixture, also after Ctrl-C.
-    if "pytest_lxsandbox.session" in sys.modules:
+    if RUN in session.config.stash:
         from pytest_lxsandbox import session as sandboxes
 
         sandboxes.finish(session.config)
-    if "pytest_lxsandbox.totals" in sys.modules:
+    if TOTAL in session.config.stash:
         from pytest_lxsandbox import totals
 
         totals.judge(session)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if "pytest_lxsandbox.totals" in sys.modules:
+    if TOTAL in config.stash:
         from pytest_lxsandbox import totals
 
         totals.show(terminalreporter, config)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lxsandbox.errors import SandboxError
 from lxsandbox.spec import SandboxSpec
 from lxsandbox.units import format_size
-from pytest_lxsandbox.session import made_for, shared_with, tell_death
+from pytest_lxsandbox.keys import made_for
+from pytest_lxsandbox.session import tell_death
 
 if TYPE_CHECKING:
     import pytest
@@ -25,7 +26,7 @@ _SIZES = frozenset({"memory", "swap", "io", "disk"})
 
 def add_sections(report: pytest.TestReport, item: pytest.Item) -> None:
     """A section `sandbox NAME` for each: what it was to be, how it is or why it died, what it used, what it printed last."""
-    for sandbox in [*made_for(item), *shared_with(item)]:
+    for sandbox in [*made_for(item), *_shared_with(item)]:
         death = tell_death(sandbox, item)
         report.sections.append((f"sandbox {sandbox.name}", "\n".join(_lines(sandbox, death))))
 
@@ -42,6 +43,12 @@ def add_properties(item: pytest.Item) -> None:
         item.user_properties.append(("sandbox_cpu_seconds", round(sum(seconds), 6)))
     if own:
         item.user_properties.append(("sandbox_start_ms", round(sum(sandbox.start_seconds for sandbox in own) * 1000, 3)))
+
+
+def _shared_with(item: pytest.Item) -> list[Sandbox]:
+    """What there is for the session, where this test uses `sandbox_factory`, be it through other fixtures."""
+    uses_it = "sandbox_factory" in vars(item).get("fixturenames", ())
+    return made_for(item.session) if uses_it else []
 
 
 def _lines(sandbox: Sandbox, death: Death | None) -> list[str]:

@@ -15,31 +15,31 @@ from lxsandbox.defaults import with_defaults
 from lxsandbox.errors import SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
 from lxsandbox.sandbox.sandbox import Sandbox
-from lxsandbox.service.run_folder import make_run_folder
+from lxsandbox.service.run_folder import let_go, make_run_folder
 from lxsandbox.spec import SandboxSpec
 from pytest_lxsandbox import totals, workers
 from pytest_lxsandbox.figures import Figures
+from pytest_lxsandbox.keys import MADE, RUN
 from pytest_lxsandbox.options import settings
 
 if TYPE_CHECKING:
     from lxsandbox.errors import Death
 
-__all__ = ["Maker", "finish", "made_for", "sandboxes_of", "shared_with", "tell_death"]
+__all__ = ["Maker", "Run", "finish", "sandboxes_of", "tell_death"]
 
 Node = pytest.Item | pytest.Session
 
 
-_MADE = pytest.StashKey[list[Sandbox]]()
-_RUN = pytest.StashKey["_Run"]()
-_NONE: list[Sandbox] = []
-
-
-class _Run:
+class Run:
     """The connection of this process, opened by the first test that asks, and what was asked through it."""
 
     def __init__(self, config: pytest.Config) -> None:
-        folder = make_run_folder(workers.run_name(config))
-        self.connection = ServiceConnection.open(folder, label=workers.worker_name(config))
+        self.folder = make_run_folder(workers.run_name(config))
+        try:
+            self._connection = ServiceConnection.open(self.folder, label=workers.worker_name(config))
+        except BaseException:
+            _remove(self.folder)
+            raise
         self._prewarm = settings(config).prewarm
         self._warm: list[SandboxSpec] = []
         self._unheld: set[str] = set()
@@ -48,34 +48,45 @@ class _Run:
     def start(self, spec: SandboxSpec) -> Sandbox:
         """A new sandbox, and, with `--sandbox-prewarm`, others of its shape made ready behind it."""
         full, required = with_defaults(spec)
-        sandbox = Sandbox.from_spec(full, required=required, connection=self.connection)
+        sandbox = Sandbox.from_spec(full, required=required, connection=self._connection)
         self._unheld.update(sandbox.unheld)
         if self._prewarm and full not in self._warm:
             self._warm.append(full)
-            self.connection.request("prewarm", spec=full.as_json(), required=required, count=self._prewarm)
+            self._connection.request("prewarm", spec=full.as_json(), required=required, count=self._prewarm)
         return sandbox
 
     def leave(self) -> Figures:
         """Have everything removed, and the figures of it all."""
-        figures = self.connection.request("figures")
-        return Figures(**figures, leaked=self.connection.leave(), unheld=sorted(self._unheld))
+        let_go(self.folder)  # or the service could not remove it
+        try:
+            figures = self._connection.request("figures")
+        finally:
+            leaked = self._connection.leave()  # closes the connection, also where the service is lost
+        return Figures(**figures, leaked=leaked, unheld=sorted(self._unheld))
 
 
-def _run_of(config: pytest.Config) -> _Run:
-    if (run := config.stash.get(_RUN, None)) is None:
-        run = config.stash[_RUN] = _Run(config)
+def _run_of(config: pytest.Config) -> Run:
+    if (run := config.stash.get(RUN, None)) is None:
+        run = config.stash[RUN] = Run(config)
     return run
 
 
+def _remove(folder: str) -> None:
+    """Remove what a service that did not do so itself has left, unless another process still uses the run."""
+    from lxsandbox.service.leftovers import leave_run
+
+    leave_run(folder)
+
+
 def finish(config: pytest.Config) -> None:
-    """Leave the service, if this run has asked for one, and count in what its sandboxes took and left behind."""
-    if (run := config.stash.get(_RUN, None)) is None:
-        return
-    del config.stash[_RUN]
+    """Leave the service, and count in what the sandboxes of this process took and left behind."""
+    run = config.stash[RUN]
+    del config.stash[RUN]
     try:
         figures = run.leave()
     except (SandboxError, OSError):
         figures = Figures(sandboxes=1, leaked=None)
+        _remove(run.folder)
     if not workers.report_figures(config, figures.as_json()):
         totals.add(config, figures.as_json())
 
@@ -96,7 +107,7 @@ class Maker:
         spec = self._node.ihook.pytest_sandbox_spec(item=self._node, spec=spec) or spec
         sandbox = _run_of(self._node.config).start(spec)
         self._stack.callback(_close, sandbox, self._node)
-        self._node.stash.setdefault(_MADE, []).append(sandbox)
+        self._node.stash.setdefault(MADE, []).append(sandbox)
         self._node.ihook.pytest_sandbox_started(sandbox=sandbox)
         return sandbox
 
@@ -117,20 +128,9 @@ def tell_death(sandbox: Sandbox, node: Node) -> Death | None:
     """Why the sandbox has ended, None while it runs; the hook hears it once, of one that ended before it was closed."""
     if sandbox.death is None and sandbox.state == "exited":
         with suppress(SandboxError):
-            sandbox.logs()  # a request to one that has ended is what asks for its cause
-    death, run = sandbox.death, node.config.stash.get(_RUN, None)
+            sandbox.run(["true"])  # whatever is asked of one that has ended is answered with its cause
+    death, run = sandbox.death, node.config.stash.get(RUN, None)
     if death is not None and death.reason != "closed" and run is not None and sandbox.id not in run.deaths_told:
         run.deaths_told.add(sandbox.id)
         node.ihook.pytest_sandbox_died(sandbox=sandbox, death=death)
     return death
-
-
-def made_for(item: pytest.Item) -> list[Sandbox]:
-    """What this test has made, in order, closed ones too."""
-    return item.stash.get(_MADE, _NONE)
-
-
-def shared_with(item: pytest.Item) -> list[Sandbox]:
-    """What there is for the session, where this test uses `sandbox_factory`, be it through other fixtures."""
-    uses_it = "sandbox_factory" in vars(item).get("fixturenames", ())
-    return item.session.stash.get(_MADE, _NONE) if uses_it else []

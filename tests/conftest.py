@@ -17,7 +17,7 @@ from pytest_lxsandbox import workers
 def pytest_configure(config: pytest.Config) -> None:
     leaks.adopt_orphans()
     if "LXSANDBOX_RUNTIME_DIR" not in os.environ:  # a worker of xdist has it from its controller
-        folder = tempfile.mkdtemp(prefix="lxsandbox-tests-")
+        folder = tempfile.mkdtemp(prefix="suite-runs-")
         os.environ["LXSANDBOX_RUNTIME_DIR"] = folder  # no other run of this user is seen, counted or cleaned up
         config.add_cleanup(lambda: _remove_base(folder))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -51,6 +52,11 @@ class Process:
             return ""
         return os.path.basename(os.fsdecode(words[words.index(b"--folder") + 1]))
 
+    @property
+    def is_pytest(self) -> bool:
+        """Another suite on this machine makes groups and links of its own, and nothing tells them from ours."""
+        return any(os.path.basename(word) in (b"pytest", b"-mpytest") for word in self.command.split(b"\0")[:4])
+
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.state}) {self.command.replace(bytes(1), b' ').decode(errors='replace').strip()[:120]}"
 
@@ -71,13 +77,14 @@ class Holdings:
     def now(cls, session_run: str) -> Holdings:
         table = {process.pid: process for process in _processes()}
         ours = _descendants(table, os.getpid())
-        foreign = {process.run for process in table.values() if process.run and process.pid not in ours}
+        foreign = {name for pid in table.keys() - ours for name in (table[pid].run, *_grouped_runs(pid)) if name}
+        alone = not any(process.is_pytest for pid, process in table.items() if pid not in ours | _ancestors(table))
         kept = _kept_by_the_session(table, ours, session_run)
         return cls(
             processes=frozenset(str(table[pid]) for pid in ours - kept),
             mounts=_without(foreign, _mounts()),
-            cgroups=_without({*foreign, session_run} if SHARED_RUN else foreign, _cgroups()),
-            links=frozenset(os.listdir("/sys/class/net")),
+            cgroups=_without({*foreign, session_run} if SHARED_RUN else foreign, _cgroups()) if alone else frozenset(),
+            links=frozenset(os.listdir("/sys/class/net")) if alone else frozenset(),
             descriptors=_descriptors(),
             folders=_without({*foreign, session_run}, _folders()),
             service_runs=any(session_run in process.run for process in table.values() if process.run),
@@ -129,6 +136,14 @@ def _processes() -> Iterator[Process]:
             )
 
 
+def _grouped_runs(pid: int) -> set[str]:
+    """The runs in whose cgroups a process is."""
+    try:
+        return set(re.findall(r"/lxsandbox-([^/\n]+)", Path(f"/proc/{pid}/cgroup").read_text()))
+    except OSError:
+        return set()  # it has ended
+
+
 def _descendants(table: dict[int, Process], root: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for process in table.values():
@@ -139,6 +154,15 @@ def _descendants(table: dict[int, Process], root: int) -> set[int]:
         pid = waiting.pop()
         found.add(pid)
         waiting += children.get(pid, ())
+    return found
+
+
+def _ancestors(table: dict[int, Process]) -> set[int]:
+    found = {os.getpid()}
+    process = table.get(os.getppid())
+    while process:
+        found.add(process.pid)
+        process = table.get(process.parent)
     return found
 
 

@@ -11,7 +11,8 @@ from needs import lacks, must_run
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LIMITS = {"memory=": "cgroup-memory", "pids=": "cgroup-pids"}
+# What a block asks for, and what the host must have for it.
+NEEDS = {"memory=": "cgroup-memory", "pids=": "cgroup-pids", "user=": "id-range", '"rm"': "id-range"}
 
 
 def blocks(page: Path) -> list[str]:
@@ -29,6 +30,6 @@ def test_the_examples_of_a_page_run(page: Path, pytester: pytest.Pytester) -> No
 
 
 def _skip_unless_possible(block: str) -> None:
-    for text, capability in LIMITS.items():
+    for text, capability in NEEDS.items():
         if text in block and lacks(capability) and not must_run():
             pytest.skip(lacks(capability))

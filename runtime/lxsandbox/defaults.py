@@ -15,10 +15,10 @@ __all__ = ["DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "with_defaults"]
 
 DEFAULT_MEMORY = "512M"
 DEFAULT_PIDS = 512
-DEFAULT_DISK = "1GiB"
+DEFAULT_DISK = "256M"  # in memory, and so below DEFAULT_MEMORY: a full disk is ENOSPC, not the OOM killer
 
 _DEFAULTS: Mapping[str, Any] = {"memory": DEFAULT_MEMORY, "pids": DEFAULT_PIDS, "disk": DEFAULT_DISK}
-_LIMITS = ("memory", "swap", "cpus", "dedicated_cpus", "pids", "io", "disk")
+_LIMITS = ("memory", "swap", "cpus", "pids", "io", "disk")
 
 
 def with_defaults(spec: SandboxSpec, overrides: Mapping[str, Any] | None = None) -> tuple[SandboxSpec, list[str]]:

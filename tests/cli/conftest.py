@@ -9,6 +9,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,19 @@ def run_folders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("LXSANDBOX_RUNTIME_DIR", folder)
         monkeypatch.setenv("PYTHONPATH", str(SOURCE_ROOT))
         yield Path(folder)
+        _wait_for_services(folder)
+
+
+def _wait_for_services(folder: str) -> None:
+    """A service ends by itself once its clients have gone; its folder must be there until then."""
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            service = os.pidfd_open(int(pid))
+        except ProcessLookupError:
+            continue
+        with os.fdopen(service), suppress(OSError):
+            if f"--folder\0{folder}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                assert select.select([service], [], [], SECONDS)[0], f"the service with pid {pid} does not end"
 
 
 @pytest.fixture

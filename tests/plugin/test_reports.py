@@ -15,10 +15,11 @@ def test_a_failed_test_shows_each_of_its_sandboxes(pytester: pytest.Pytester) ->
     pytester.makepyfile(
         """
         def test_it(make_sandbox):
-            first = make_sandbox(name="first", disk="64M", command=["sh", "-c", "echo main says hello; exec cat"])
+            first = make_sandbox(name="first", disk="64M", command=["sh", "-c", "echo main says hello; exec tail -f /dev/null"])
             second = make_sandbox(name="second")
             second.close()
-            while "hello" not in first.logs():
+            third = make_sandbox(name="third", command=["sh", "-c", "exit 3"])
+            while third.state == "running" or "hello" not in first.logs():
                 first.run(["true"], check=True)
             raise AssertionError
         """
@@ -37,6 +38,9 @@ def test_a_failed_test_shows_each_of_its_sandboxes(pytester: pytest.Pytester) ->
             "main says hello",
             "*- sandbox second -*",
             "state: died, it was closed",
+            "used: *",
+            "*- sandbox third -*",
+            "state: died, its main command exited with code 3",
         ]
     )
 

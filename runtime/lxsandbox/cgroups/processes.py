@@ -55,7 +55,9 @@ class UnifiedProcesses:
         else:
             with suppress(FileNotFoundError):
                 write(self._folder + "/cgroup.kill", "1")
-            _wait_for_some(self, until=until)
+            with ExitStack() as descriptors:  # all of them die, so a few do to wait for
+                pidfds = [_open_pidfd(pid, descriptors) for pid in self.members()[:16]]
+                _wait_for([pidfd for pidfd in pidfds if pidfd is not None], until=until)
         if not wait_for_event(self._folder, "populated", 0, until=until):
             raise stuck(self._folder, "cannot be killed", self.members(), self._machine)
 
@@ -94,15 +96,19 @@ class FreezerProcesses:
 
 def kill_each(group: ProcessGroup, folder: str, machine: Machine, *, until: float) -> None:
     """Freeze, SIGKILL all, thaw (frozen v1 tasks do not die), wait; again until nobody is left. SandboxError after `until`."""
-    while members := [pid for pid in group.members() if pid != machine.pid]:
-        if time.monotonic() > until:
-            raise stuck(folder, "cannot be killed", members, machine)
+    while _others(group, machine):
         with suppress(SandboxError):  # a task that does not freeze is killed all the same
             group.freeze(deadline_seconds=_FREEZE_TO_KILL_SECONDS)
-        for start in range(0, len(members), _DESCRIPTORS_AT_ONCE):
-            _kill_batch(group, members[start : start + _DESCRIPTORS_AT_ONCE])
-        group.thaw()
-        _wait_for_some(group, until=until)
+        # Listed once it stands still: one that was forked since the list would not be killed, and be waited for.
+        members = _others(group, machine)
+        with ExitStack() as descriptors:
+            dying: list[int] = []
+            for start in range(0, len(members), _DESCRIPTORS_AT_ONCE):
+                dying = _kill_batch(group, members[start : start + _DESCRIPTORS_AT_ONCE], descriptors)
+            group.thaw()
+            _wait_for(dying, until=until)
+        if time.monotonic() > until and (left := _others(group, machine)):
+            raise stuck(folder, "cannot be killed", left, machine)
 
 
 def stuck(folder: str, what: str, members: Sequence[int], machine: Machine) -> SandboxError:
@@ -112,26 +118,28 @@ def stuck(folder: str, what: str, members: Sequence[int], machine: Machine) -> S
     return SandboxError(f"{folder} {what} in time: {who}", hint=hint)
 
 
-def _kill_batch(group: ProcessGroup, members: Sequence[int]) -> None:
-    """SIGKILL by pidfd, to those that are in the group after the pidfd has pinned who it is."""
-    with ExitStack() as descriptors:
-        pinned = {pid: _open_pidfd(pid, descriptors) for pid in members}
-        still = set(group.members())
-        for pid, pidfd in pinned.items():
-            if pidfd is not None and pid in still:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+def _others(group: ProcessGroup, machine: Machine) -> list[int]:
+    return [pid for pid in group.members() if pid != machine.pid]
 
 
-def _wait_for_some(group: ProcessGroup, *, until: float) -> None:
-    """Wait until a few of the members have ended; their pidfds tell at once, where `cgroup.events` may be 10 ms late."""
-    with ExitStack() as descriptors:
-        for pid in group.members()[:16]:
-            pidfd = _open_pidfd(pid, descriptors)
-            if pidfd is not None:
-                poll = select.poll()
-                poll.register(pidfd, select.POLLIN)
-                poll.poll(max(0.0, until - time.monotonic()) * 1000)
+def _kill_batch(group: ProcessGroup, members: Sequence[int], descriptors: ExitStack) -> list[int]:
+    """SIGKILL by pidfd, to those that are in the group after the pidfd has pinned who it is; the pidfds of these."""
+    descriptors.close()  # those of the batch before
+    pinned = {pid: _open_pidfd(pid, descriptors) for pid in members}
+    still = set(group.members())
+    dying = [pidfd for pid, pidfd in pinned.items() if pidfd is not None and pid in still]
+    for pidfd in dying:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    return dying
+
+
+def _wait_for(dying: Sequence[int], *, until: float) -> None:
+    """Wait until the processes have ended; their pidfds tell at once, where `cgroup.events` may be 10 ms late."""
+    for pidfd in dying:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
 
 def _open_pidfd(pid: int, descriptors: ExitStack) -> int | None:

@@ -47,9 +47,8 @@ def _enter(running: Running) -> int:
     connection = ServiceConnection.open(running.folder, label="shell", observer=True, start=False)
     try:
         with raised_as_exceptions():
-            sandbox = Sandbox.attach(running.id, connection=connection)
-            if sandbox.state == "paused":  # kept after a failed test
-                sandbox.resume()
-            return run_in_terminal(sandbox, _SHELL)
+            if running.facts["state"] == "paused":  # kept after a failed test; a frozen init answers nobody
+                connection.request("resume", sandbox=running.id)
+            return run_in_terminal(Sandbox.attach(running.id, connection=connection), _SHELL)
     finally:
         connection.channel.close()

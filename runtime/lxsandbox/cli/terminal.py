@@ -61,10 +61,11 @@ def _raw_mode() -> Generator[None]:
         return
     before = termios.tcgetattr(stdin)
     try:
-        tty.setraw(stdin)
+        # TCSADRAIN, not the default TCSAFLUSH: what was typed while the sandbox started is meant for it.
+        tty.setraw(stdin, termios.TCSADRAIN)
         yield
     finally:
-        termios.tcsetattr(stdin, termios.TCSAFLUSH, before)
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager
