@@ -21,13 +21,10 @@ _DEFAULTS: Mapping[str, Any] = {"memory": DEFAULT_MEMORY, "pids": DEFAULT_PIDS, 
 _LIMITS = ("memory", "swap", "cpus", "pids", "io", "disk")
 
 
-def with_defaults(spec: SandboxSpec, overrides: Mapping[str, Any] | None = None) -> tuple[SandboxSpec, list[str]]:
+def with_defaults(spec: SandboxSpec) -> tuple[SandboxSpec, list[str]]:
     """`spec` with every limit that it leaves open filled in, and the names of the limits that somebody asked for.
 
-    `overrides` are limits that the user set for all sandboxes (option, environment, ini file). A host that cannot hold a limit
-    that was asked for refuses the sandbox; a built-in default is held where the host can.
+    A host that cannot hold a limit that was asked for refuses the sandbox; a default is held where the host can.
     """
-    asked = {name: value for name, value in (overrides or {}).items() if getattr(spec, name) is None}
-    spec = replace(spec, **asked)
     required = [name for name in _LIMITS if getattr(spec, name) not in (None, UNLIMITED)]
     return replace(spec, **{name: value for name, value in _DEFAULTS.items() if getattr(spec, name) is None}), required

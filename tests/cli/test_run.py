@@ -155,12 +155,14 @@ def test_with_a_terminal_the_command_has_one_of_its_window_size(terminal: Callab
 
 
 def test_the_window_size_is_followed(terminal: Callable[..., Any]) -> None:
-    window = terminal("run", "-t", "host", "--", "sh", "-c", "trap 'stty size; exit 0' WINCH; echo begun; sleep 1000 & wait")
+    script = "trap 'stty size' WINCH; trap 'exit 6' INT; echo begun; while :; do sleep 1000 & wait; done"
+    window = terminal("run", "-t", "host", "--", "sh", "-c", script)
     window.wait_for("begun")
     window.resize(44, 133)
     window.process.send_signal(signal.SIGWINCH)  # the kernel sends it to the terminal's own session, which a test is not in
     window.wait_for("44 133")
-    assert window.wait() == 0
+    window.type("\x03")
+    assert window.wait() == 6
 
 
 def test_ctrl_c_in_a_terminal_is_for_the_command(terminal: Callable[..., Any]) -> None:

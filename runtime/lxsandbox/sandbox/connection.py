@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Self
 
 from lxsandbox.errors import SandboxError, ServiceLost
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
+from lxsandbox.sandbox.environment import shown_folders
 from lxsandbox.sandbox.launching import dial, end_service, log_tail, start_lock, start_service
 from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path
 
@@ -63,7 +64,7 @@ class ServiceConnection:
         `observer`: a client that keeps nothing alive. Raises ServiceLost where there is no service and `start` is False,
         or where it does not start.
         """
-        greeting = {"label": label, "observer": observer, **({"defaults": dict(defaults)} if defaults else {})}
+        greeting = {"label": label, "observer": observer, "visible": shown_folders(), **({"defaults": dict(defaults)} if defaults else {})}
         if folder is not None:
             return cls._join(folder, greeting, start=start)
         folder = make_run_folder()
