@@ -16,21 +16,21 @@ __all__ = ["confine"]
 _LAST_CAPABILITY = 63  # the sets are 64 bits wide, see capabilities(7)
 
 
-def confine(go: "dict[str, Any]", seccomp: bytes) -> None:
-    """Take the identity that `go` gives (host name, files), then drop every privilege it does not allow.
+def confine(given: "dict[str, Any]", seccomp: bytes) -> None:
+    """Take the identity that is `given` (host name, files), then drop every privilege it does not allow.
 
     Runs once the service has put this process into its cgroup. Raises OSError.
     """
-    socket.sethostname(go["hostname"])
+    socket.sethostname(given["hostname"])
     # After the group was joined: the namespace's root is the group that the process is in (cgroup_namespaces(7)).
     unshare(CLONE_NEWCGROUP)
-    for path, text, mode in go["files"]:
+    for path, text, mode in given["files"]:
         _write(path, text, mode)
-    if go["read_only"]:
+    if given["read_only"]:
         top = os.open("/", os.O_PATH | os.O_CLOEXEC)
         mounts.mount_setattr(top, set_=mounts.MOUNT_ATTR_RDONLY)
         os.close(top)
-    _drop(go["capabilities"])
+    _drop(given["capabilities"])
     privileges.forbid_new_privileges()
     # After the last change of ids, which sets the flag anew: root inside could else ptrace init and read /proc/1/mem.
     privileges.forbid_dumping()

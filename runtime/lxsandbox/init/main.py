@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(request: "dict[str, Any]", control_fd: int, mapped: int, trees: list[int]) -> None:
+def run(request: "dict[str, Any]", control_fd: int, seccomp: int, mapped: int, trees: list[int]) -> None:
     """Be PID 1 until the service closes the control socket. What fails before that is told to the service."""
-    settle_process([control_fd, mapped, *trees])
+    settle_process([control_fd, seccomp, mapped, *trees])
     control = socket.socket(fileno=control_fd)
     try:
         build(request, mapped, trees)
+        if wire.receive(control) is None:
+            return  # the service has gone; else it says that this process is in its cgroup now
+        confine(request["confine"], _read_all(seccomp))
         wire.send(control, {"event": "built"})
         server = _go(control)
     except StepFailed as failed:
@@ -39,21 +42,28 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int, trees: list[int
 
 
 def _go(control: socket.socket) -> Server | None:
-    """Wait for the service's word, with what this sandbox shall be; None when the service has gone or has no use for it."""
+    """Wait for the service's word, with what this sandbox shall be; None when there will be none.
+
+    With a main command, the service is told when it has started: it may fail to. Without, nothing is left that could fail.
+    """
     received = wire.receive(control)
     if received is None:
         return None
     go, fds = received
-    log, seccomp_file, *channels = fds
-    seccomp = os.pread(seccomp_file, 1 << 20, 0)
-    os.close(seccomp_file)
-    confine(go, seccomp)
+    log, *channels = fds
     server = Server(control, go, log)
     for fd in channels:
         server.add_channel(fd)
     server.start_main()
-    wire.send(control, {"event": "ready", "main": server.main["pid"]})
+    if go["main"]:
+        wire.send(control, {"event": "ready"})
     return server
+
+
+def _read_all(fd: int) -> bytes:
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return data
 
 
 def _tell(control: socket.socket, error: "dict[str, Any]") -> None:

@@ -64,7 +64,12 @@ class ServiceConnection:
         `observer`: a client that keeps nothing alive. Raises ServiceLost where there is no service and `start` is False,
         or where it does not start.
         """
-        greeting = {"label": label, "observer": observer, "visible": shown_folders(), **({"defaults": dict(defaults)} if defaults else {})}
+        greeting = {
+            "label": label,
+            "observer": observer,
+            "visible": shown_folders(),
+            **({"defaults": dict(defaults)} if defaults else {}),
+        }
         if folder is not None:
             return cls._join(folder, greeting, start=start)
         folder = make_run_folder()

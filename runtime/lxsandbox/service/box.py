@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lxsandbox import errors, wire
-from lxsandbox.cgroups import Cgroup
+from lxsandbox.cgroups import Cgroup, Counters
 from lxsandbox.errors import Death, SandboxDied, SandboxError
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
@@ -44,6 +44,7 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self._counters = Counters()
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Death] = loop.create_future()
         self._pidfd = -1
@@ -87,21 +88,23 @@ class Box:
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
     async def built(self) -> None:
-        """Wait until init has made its root. Raises what kept it from that."""
+        """Once it is in its cgroup: wait until init has made its root and given up its privileges. Raises what kept it from that."""
+        self._control.send({"op": "attached"})
         await self._next_event("built")
         self.state = "parked"
 
-    async def go(self, message: wire.Message, seccomp: int, spec: SandboxSpec, channel: socket.socket) -> None:
+    async def go(self, message: wire.Message, spec: SandboxSpec, channel: socket.socket) -> None:
         """Let a parked sandbox become what `spec` says, with `channel` as its first client's end."""
         self.spec = spec
         self.name = spec.name or self.id
         self.log = Log() if message["main"] else None
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        self._control.send(message, [self.log.write_fd if self.log else null, seccomp, channel.fileno()])
+        self._control.send(message, [self.log.write_fd if self.log else null, channel.fileno()])
         os.close(null)
         if self.log:
             self.log.given_away()
-        await self._next_event("ready")
+        if message["main"]:
+            await self._next_event("ready")
         self.state = "running"
         if spec.timeout is not None:
             death = Death(reason="timeout", timeout_seconds=spec.timeout)
@@ -167,8 +170,7 @@ class Box:
             answer.cancel()
 
     def _with_evidence(self, death: Death) -> Death:
-        counters = self.cgroup.counters()
-        self.peak_bytes = counters.memory_peak_bytes
+        counters = self._count()
         data = asdict(death) | {"log_tail": self.log.tail() if self.log else ""}
         if counters.oom_kills and (death.signal == signal.SIGKILL or death.exit_code in (137, 255)):
             data |= {
@@ -179,14 +181,18 @@ class Box:
         return Death(**data)
 
     def stats(self) -> dict[str, Any]:
-        """The figures now, as `Stats` has them."""
-        counters = asdict(self.cgroup.counters())
-        self.peak_bytes = counters["memory_peak_bytes"]
-        return counters
+        """The figures now, as `Stats` has them; of a sandbox that has ended, the last ones."""
+        if not self.ended.done():
+            self._count()
+        return asdict(self._counters)
+
+    def _count(self) -> Counters:
+        self._counters = self.cgroup.counters()
+        self.peak_bytes = self._counters.memory_peak_bytes
+        return self._counters
 
     def describe(self) -> dict[str, Any]:
         """A row of `lxsandbox ps`."""
-        counters = self.cgroup.counters()
         return {
             "id": self.id,
             "name": self.name,
@@ -194,7 +200,7 @@ class Box:
             "state": self.state,
             "pid": self.pid,
             "created": self.created,
-            "memory_bytes": counters.memory_bytes,
+            "memory_bytes": self.stats()["memory_bytes"],
             "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
         }
 

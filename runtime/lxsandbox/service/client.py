@@ -137,7 +137,7 @@ class Client:
 
     async def _close(self, message: wire.Message) -> _Answer:
         box = self._box(message)
-        stats = box.stats() if box.state != "exited" else {}
+        stats = box.stats()
         death = await self._end(box, Death(reason="closed"))
         return {"stats": stats, "death": death.as_json()}, []
 
@@ -157,8 +157,7 @@ class Client:
         return {"death": death.as_json()}, []
 
     async def _stats(self, message: wire.Message) -> _Answer:
-        box = self._alive(message)
-        return {"stats": box.stats()}, []
+        return {"stats": self._box(message).stats()}, []
 
     def _alive(self, message: wire.Message) -> Box:
         box = self._box(message)
@@ -228,9 +227,9 @@ class Client:
         self.leaving = True
         for box in self._owned():
             box.end(Death(reason="closed"))
-        await self.run.last_words(self)
+        last = await self.run.last_words(self)
         await self.run.factory.settle(_SETTLE_SECONDS)
-        return {"leaked": leaks.count(self.run.factory)}, []
+        return {"leaked": leaks.count(self.run.factory), "last": last}, []
 
 
 def _as_json(error: SandboxError | OSError) -> dict[str, Any]:

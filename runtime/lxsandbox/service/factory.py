@@ -13,6 +13,7 @@ from lxsandbox.errors import Death, SandboxError
 from lxsandbox.rootfs.plan import HostFacts
 from lxsandbox.service.box import Box
 from lxsandbox.service.failures import explain_clone
+from lxsandbox.service.filters import FilterFiles
 from lxsandbox.service.identity import Mapping
 from lxsandbox.service.shapes import Shape
 from lxsandbox.service.spawner_link import SpawnerLink
@@ -36,6 +37,7 @@ class Factory:
         self.mapping = mapping
         self.boxes: dict[str, Box] = {}
         self.stuck: list[Box] = []  # what could not be removed in time, for the leak report
+        self._filters = FilterFiles()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
@@ -76,14 +78,18 @@ class Factory:
             "map": self.mapping.sandbox_map,
             "groups": not self.mapping.single,
             "own_network": box.shape.own_network,
+            "confine": box.shape.confinement(box.id),
         }
         into = [] if box.cgroup.into_fd is None else [box.cgroup.into_fd]
         try:
-            answer, (pidfd,) = await self.spawner.ask(request, [box.init_end.fileno(), *into])
+            answer, (pidfd,) = await self.spawner.ask(
+                request, [box.init_end.fileno(), self._filters.descriptor(box.shape.spec), *into]
+            )
         except OSError as error:
             raise explain_clone(error, box.shape.spec) from error
         box.cloned(answer["pid"], pidfd)
-        box.cgroup.attach(box.pid)
+        # The kernel may take 20 ms over the first move after a while (an RCU grace period): init builds its root meanwhile.
+        await asyncio.to_thread(box.cgroup.attach, box.pid)
 
     async def _outlive(self, box: Box) -> None:
         """Wait for the end of a sandbox, and remove what it leaves: its group and its scratch folder."""
@@ -122,6 +128,10 @@ class Factory:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)  # noqa: ASYNC222 - it has ended
         os.close(pidfd)
         return result is not None and result.si_code == os.CLD_EXITED and result.si_status == 0
+
+    def close(self) -> None:
+        """Close what all sandboxes shared."""
+        self._filters.close()
 
     def stuck_processes(self) -> int:
         """How many processes are left in the groups that could not be removed."""

@@ -13,6 +13,7 @@ from lxsandbox.spec import Limits
 
 __all__ = ["Pool"]
 
+_AHEAD = 2  # ready of each shape that was asked for more than once
 _MOST_SHAPES = 16  # kept warm at once; the one that was asked for longest ago goes first
 
 
@@ -50,6 +51,13 @@ class Pool:
         while len(self._shelves) > _MOST_SHAPES:
             self._discard(self._shelves.pop(next(iter(self._shelves))))
         self._refill()
+
+    def used(self, shape: Shape, limits: Limits) -> None:
+        """One of this shape has been handed out, or built on demand: from the second on, others are made ahead."""
+        if shape.key in self._shelves:
+            self.want(shape, limits, _AHEAD)
+        else:
+            self.want(shape, limits, 0)
 
     def count(self, shape: Shape) -> int:
         """How many of this shape are ready."""

@@ -12,7 +12,6 @@ from lxsandbox.rootfs.plan import ImageRoot
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.factory import Factory
-from lxsandbox.service.filters import FilterFiles
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.roots import resolve
 from lxsandbox.service.shapes import Shape, go_message, shape_of
@@ -20,7 +19,6 @@ from lxsandbox.spec import Limits, SandboxSpec
 
 __all__ = ["Run"]
 
-_AHEAD = 2  # sandboxes ready of each shape in use
 _REMEMBERED = 1000  # sandboxes that have gone, whose cause of death may still be asked for
 
 
@@ -32,7 +30,6 @@ class Run:
         self.factory = factory
         self.pool = Pool(factory)
         self.finished = asyncio.Event()
-        self._filters = FilterFiles()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
         self._images: dict[str, ImageRoot] = {}
@@ -53,10 +50,12 @@ class Run:
         if not self._clients:
             self.finished.set()
 
-    async def last_words(self, client: Client) -> None:
-        """Before the last client is told what is left, let the pool go too."""
-        if all(other is client or other.observer or other.leaving for other in self._clients):
+    async def last_words(self, client: Client) -> bool:
+        """Before the last client is told what is left, let the pool go too; whether it is the last."""
+        last = all(other is client or other.observer or other.leaving for other in self._clients)
+        if last:
             await self.pool.close()
+        return last
 
     def known(self, name: str) -> Iterator[Box]:
         """The sandboxes with this id or name, living ones first."""
@@ -76,7 +75,6 @@ class Run:
         self, spec: SandboxSpec, limits: Limits, visible: Mapping[str, str], owner: Client
     ) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
-        seccomp = self._filters.descriptor(spec)
         shape = await self._shape(spec, visible)
         box = self.pool.take(shape)
         pooled = box is not None
@@ -90,13 +88,12 @@ class Run:
         ours, theirs = wire.pair()
         try:
             with theirs:
-                go = go_message(spec, shape.facts, spec.hostname or spec.name or box.id, shape.image, {})
-                await box.go(go, seccomp, spec, theirs)
+                await box.go(go_message(spec, shape.facts, {}), spec, theirs)
         except BaseException:
             ours.close()
             box.end(Death(reason="failed"))
             raise
-        self.pool.want(shape, limits, _AHEAD)
+        self.pool.used(shape, limits)
         return box, ours, pooled
 
     def _remember(self, box: Box) -> None:
@@ -118,4 +115,4 @@ class Run:
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
         await asyncio.to_thread(self.factory.tree.remove)
-        self._filters.close()
+        self.factory.close()

@@ -22,7 +22,10 @@ from lxsandbox.units import UNLIMITED
 __all__ = ["Shape", "go_message", "limits_of", "shape_of"]
 
 _DEFAULT_DISK_BYTES = 256 << 20
-_SHAPE_FIELDS = ("image", "scratch", "disk", "network", "mounts", "read_only", "devices", "sysctls", "nesting")
+_SHAPE_FIELDS = (
+    *("image", "scratch", "disk", "network", "mounts", "read_only", "devices", "sysctls", "nesting"),
+    *("hostname", "name", "capabilities", "seccomp"),
+)
 # Kernel parameters that belong to a namespace of the sandbox's own, see namespaces(7) and sysctl(5).
 _NAMESPACED = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
 
@@ -46,6 +49,17 @@ class Shape:
         disk = self.spec.disk
         size = _DEFAULT_DISK_BYTES if disk is None else _total_memory() if disk == UNLIMITED else int(disk)
         return plan(self.image, self.spec, self.facts, disk_bytes=size, visible=self.visible, scratch=scratch)
+
+    def confinement(self, name: str) -> dict[str, Any]:
+        """What init makes of itself when its root stands; `name` is its host name where the spec gives none."""
+        spec = self.spec
+        hostname = spec.hostname or spec.name or name
+        return {
+            "hostname": hostname,
+            "files": _files(spec, self.image, hostname),
+            "read_only": spec.read_only,
+            "capabilities": capabilities.mask(capabilities.resolve(spec.capabilities, nesting=spec.nesting)),
+        }
 
 
 def shape_of(spec: SandboxSpec, image: ImageRoot, facts: HostFacts, visible: Mapping[str, str]) -> Shape:
@@ -121,15 +135,11 @@ def limits_of(spec: SandboxSpec, required: Collection[str], lacks: Mapping[str, 
     return limits, unheld
 
 
-def go_message(spec: SandboxSpec, facts: HostFacts, hostname: str, image: ImageRoot, env: Mapping[str, str]) -> dict[str, Any]:
-    """What init is told when it may go, apart from the descriptors. `env` is what the image gives."""
+def go_message(spec: SandboxSpec, facts: HostFacts, env: Mapping[str, str]) -> dict[str, Any]:
+    """What a parked init is told when it may go, apart from the descriptors. `env` is what the image gives."""
     main = [*(spec.entrypoint or ()), *(spec.command or ())]
     return {
         "op": "go",
-        "hostname": hostname,
-        "files": _files(spec, image, hostname),
-        "read_only": spec.read_only,
-        "capabilities": capabilities.mask(capabilities.resolve(spec.capabilities, nesting=spec.nesting)),
         "rlimits": dict(spec.rlimits),
         "single_id": facts.single_id,
         "env": {**env, **spec.env},

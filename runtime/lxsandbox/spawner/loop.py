@@ -41,8 +41,8 @@ class Spawner:
         return {"pid": os.getpid()}
 
     def clone(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
-        """A new init. `fds`: its control socket, then the cgroup to clone into, where there is one."""
-        control, *cgroup = fds
+        """A new init. `fds`: its control socket, its system call filter, then the cgroup to clone into, where there is one."""
+        control, seccomp, *cgroup = fds
         mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
         trees: list[int] = []
         try:
@@ -51,7 +51,7 @@ class Spawner:
             flags = _NAMESPACES | clone.CLONE_PARENT | (clone.CLONE_NEWNET if request["own_network"] else 0)
             pid, pidfd = clone.clone3(flags, cgroup_fd=cgroup[0] if cgroup else None)
             if pid == 0:
-                _be_init(request, control, mapped_read, trees)
+                _be_init(request, control, seccomp, mapped_read, trees)
             try:
                 _write_maps(pid, request["map"])
             except OSError:
@@ -107,11 +107,11 @@ class Spawner:
                 os.close(fd)
 
 
-def _be_init(request: "dict[str, Any]", control: int, mapped: int, trees: list[int]) -> None:
+def _be_init(request: "dict[str, Any]", control: int, seccomp: int, mapped: int, trees: list[int]) -> None:
     """In the clone: be the sandbox's PID 1, and end without anything of the spawner's being run twice."""
     status = 1
     try:
-        init.run(request, control, mapped, trees)
+        init.run(request, control, seccomp, mapped, trees)
         status = 0
     finally:
         os._exit(status)
