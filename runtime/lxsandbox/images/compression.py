@@ -22,7 +22,7 @@ _BLOCK_BYTES = 1 << 20
 
 def open_decompressed(path: str) -> BinaryIO:
     """The contents of `path`, decompressed as it is read."""
-    raw = open(path, "rb")
+    raw = open(path, "rb")  # noqa: SIM115 - what is returned closes it
     magic = raw.read(6)
     raw.seek(0)
     if magic.startswith(_GZIP):

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 20
 def unpack(stream: int, target: str) -> None:
     """Unpack what the descriptor `stream` yields into the empty folder `target`. Raises OSError, ValueError, tarfile.TarError."""
     # Loaded before the root changes: nothing can be imported after.
-    archive = tarfile.open(fileobj=open(stream, "rb"), mode="r|", errorlevel=2)
+    archive = tarfile.open(fileobj=open(stream, "rb"), mode="r|", errorlevel=2)  # noqa: SIM115 - closed by the end of the process
     os.chroot(target)
     os.chdir("/")
     os.umask(0)

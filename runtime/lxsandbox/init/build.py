@@ -20,13 +20,10 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 def settle_process(keep: list[int]) -> None:
     """Let go of all that the clone inherited but the descriptors in `keep`: signals, descriptors, session."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if number < 32:  # the real-time signals are never changed
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # The only ones that are not at their default: the spawner ignores one, Python two. Init's commands start from here.
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     os.setsid()
-    os.umask(0o022)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # 0 to 2 stay taken, so that no descriptor passed in later lands there, where dup2 would keep its close-on-exec flag.
     for fd in (0, 1, 2):

@@ -11,7 +11,7 @@ from lxsandbox.syscalls.files import openat2
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Self
 
 __all__ = ["OPERATIONS"]
 
@@ -69,7 +69,7 @@ class _Parent:
             raise OSError(errno.EINVAL, "the path ends in no name")
         self.fd = openat2(root, parent, os.O_PATH | os.O_DIRECTORY)
 
-    def __enter__(self) -> "_Parent":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -47,12 +47,14 @@ def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int]) -> Root:
     """
     root = Root(trees)
     mounts.set_propagation_private()
+    os.umask(0)  # modes are as the plan has them
     for step in steps:
         arguments = {key: value for key, value in step.items() if key != "do"}
         try:
             STEPS[step["do"]](root, **arguments)
         except OSError as error:
             raise StepFailed(step, error) from error
+    os.umask(0o022)
     return root
 
 
@@ -91,22 +93,19 @@ def _root_from_work(root: Root) -> None:
     _attach_top(root)
 
 
-def _overlay(root: Root, *, lowers: Sequence[int | str], target: str = "/", empty: Sequence[str] = ()) -> None:
-    """Stack the `lowers` (tree indexes or host paths, uppermost first) under a fresh upper, at `target`.
-
-    The folders named in `empty` (relative, with octal mode: `tmp:1777`) hide what the lowers have there.
-    """
+def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Sequence[tuple[str, str, int, str]]" = ()) -> None:
+    """Stack the trees `lowers` (uppermost first) under a fresh upper, at `target`; `upper` is what it holds from the start."""
     name = f"overlay{root.overlays}"
     root.overlays += 1
     os.mkdir(name, 0o755, dir_fd=root.work)
-    area = openat2(root.work, name, os.O_PATH | os.O_DIRECTORY, links=False)
-    for folder in ("upper", "work"):
-        os.mkdir(folder, 0o755, dir_fd=area)
+    area = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=root.work)
+    os.mkdir("upper", 0o755, dir_fd=area)
+    os.mkdir("work", 0o755, dir_fd=area)
     lowerdirs = [_lower(root, area, number, lower) for number, lower in enumerate(lowers)]
-    if lowerdirs:
-        _copy_owner(lowerdirs[0], f"/proc/self/fd/{area}/upper")
-    for folder in empty:
-        _make_opaque(f"/proc/self/fd/{area}/upper", folder)
+    # The upper's own folder is the root that is seen: its mode is the uppermost lower's.
+    os.chmod(f"/proc/self/fd/{area}/upper", stat.S_IMODE(os.stat(lowerdirs[0]).st_mode))
+    for entry in upper:
+        _make_upper_entry(f"/proc/self/fd/{area}/upper/", *entry)
     mount = _new_overlay(lowerdirs, f"/proc/self/fd/{area}")
     os.close(area)
     if target == "/":
@@ -114,38 +113,32 @@ def _overlay(root: Root, *, lowers: Sequence[int | str], target: str = "/", empt
         _attach_top(root)
     else:
         _attach(root, mount, target, folder=True)
+        os.close(mount)
 
 
-def _lower(root: Root, area: int, number: int, lower: int | str) -> str:
-    if isinstance(lower, str):
-        return lower
+def _make_upper_entry(upper: str, kind: str, path: str, mode: int, text: str) -> None:
+    """Put something into an upper that nothing else has seen yet; in this order its parents come first."""
+    match kind:
+        case "folder":
+            os.mkdir(upper + path, mode)
+        case "empty":
+            os.mkdir(upper + path, mode)
+            # Documentation/filesystems/overlayfs.rst: with userxattr, the opaque mark is user.overlay.opaque.
+            os.setxattr(upper + path, "user.overlay.opaque", b"y")
+        case "absent":
+            os.mknod(upper + path, stat.S_IFCHR, 0)  # a whiteout; nothing inside can bring back what it hides
+        case _:
+            fd = os.open(upper + path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            os.write(fd, text.encode())
+            os.close(fd)
+
+
+def _lower(root: Root, area: int, number: int, lower: int) -> str:
     os.mkdir(str(number), dir_fd=area)
     place = os.open(str(number), os.O_PATH | os.O_CLOEXEC, dir_fd=area)
     mounts.move_mount(root.trees[lower], place)
     os.close(place)
     return f"/proc/self/fd/{area}/{number}"
-
-
-def _copy_owner(source: str, target: str) -> None:
-    # The upper's own folder is the root that is seen: its owner and mode are the lower's.
-    found = os.stat(source)
-    os.chmod(target, stat.S_IMODE(found.st_mode))
-
-
-def _make_opaque(upper: str, folder: str) -> None:
-    path, mode = folder.rsplit(":", 1)
-    for parent in _ancestors(path):
-        if not os.path.isdir(f"{upper}/{parent}"):
-            os.mkdir(f"{upper}/{parent}", 0o755)
-    os.mkdir(f"{upper}/{path}")
-    os.chmod(f"{upper}/{path}", int(mode, 8))
-    # Documentation/filesystems/overlayfs.rst: with userxattr, the opaque mark is user.overlay.opaque.
-    os.setxattr(f"{upper}/{path}", "user.overlay.opaque", b"y")
-
-
-def _ancestors(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _new_overlay(lowerdirs: Sequence[str], area: str) -> int:
@@ -264,22 +257,6 @@ def _link(root: Root, *, path: str, target: str) -> None:
     os.close(folder)
 
 
-def _remove(root: Root, *, paths: Sequence[str]) -> None:
-    """Remove files through the overlay: the lower keeps them, and nothing inside can bring them back."""
-    for path in paths:
-        parent, name = parent_and_name(path)
-        try:
-            folder = open_folder(root.top, parent)
-        except OSError:
-            continue  # a parent that is a link or is absent: there is no such file
-        try:
-            os.unlink(name, dir_fd=folder)
-        except FileNotFoundError:
-            pass
-        finally:
-            os.close(folder)
-
-
 STEPS: "dict[str, Callable[..., None]]" = {
     "work_in_memory": _work_in_memory,
     "work_in_tree": _work_in_tree,
@@ -294,5 +271,4 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "sysctl": _sysctl,
     "folder": _folder,
     "link": _link,
-    "remove": _remove,
 }

@@ -10,9 +10,9 @@ import re
 import stat
 from collections.abc import Iterable
 
-__all__ = ["HIDDEN_FOLDERS", "REPLACED_FILES", "SECRET_FILES", "hidden", "real_submounts", "shadow_text", "slices"]
+__all__ = ["HIDDEN_FOLDERS", "KEPT_FOLDERS", "SECRET_FILES", "hidden", "real_submounts", "shadow_text", "slices"]
 
-# Folders (relative to /) that are empty inside, with their mode: fresh ones, homes, and where system services keep keys.
+# Folders (relative to /) that are not to be seen, with their mode: fresh ones, homes, and where system services keep keys.
 HIDDEN_FOLDERS = {
     "tmp": "1777",
     "run": "755",
@@ -35,13 +35,13 @@ HIDDEN_FOLDERS = {
     "var/lib/private": "700",
     "var/lib/sss": "755",
 }  # fmt: skip
+# Of these, the ones that programs expect to be there: they are empty inside, the others absent.
+KEPT_FOLDERS = frozenset(("tmp", "run", "var/tmp", "root", "home"))
 SECRET_FILES = (
     "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/security/opasswd", "/etc/krb5.keytab", "/etc/sudoers",
     "/etc/ssh/ssh_host_rsa_key", "/etc/ssh/ssh_host_ecdsa_key", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_dsa_key",
     "/var/lib/systemd/random-seed", "/.dockerenv",
 )  # fmt: skip
-# Written anew for each sandbox; shadow without any password, or su and useradd would not work inside.
-REPLACED_FILES = ("/etc/shadow",)
 _FRESH = ("/proc", "/sys", "/dev")
 _PSEUDO_KINDS = frozenset(
     (

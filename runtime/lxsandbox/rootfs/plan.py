@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lxsandbox.rootfs.host_image import HIDDEN_FOLDERS, REPLACED_FILES, SECRET_FILES
+from lxsandbox.rootfs.host_image import HIDDEN_FOLDERS, KEPT_FOLDERS, SECRET_FILES
 from lxsandbox.security.masks import MASKED, READ_ONLY
 from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
 from lxsandbox.syscalls.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
@@ -41,6 +41,7 @@ class HostFacts:
     whole_root: bool
     single_id: bool
     existing: frozenset[str]
+    folder_modes: Mapping[str, int] = field(default_factory=dict)
     submounts: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
 
@@ -80,12 +81,14 @@ def plan(
     *,
     disk_bytes: int,
     visible: Mapping[str, str],
+    files: Sequence[tuple[str, str, int]] = (),
     scratch: str | None = None,
 ) -> Plan:
     """The plan for one sandbox.
 
-    `disk_bytes` bounds what it may write. `visible` names folders of the host that image `host` would hide and this sandbox shall
-    see, as `ro` or `copy`. `scratch` is a folder on disk for what it writes, instead of memory.
+    `files` (path, text, mode) stand in image `host` in place of its own. `disk_bytes` bounds what it may write. `visible` names
+    folders of the host that image `host` would hide and this sandbox shall see, as `ro` or `copy`. `scratch` is a folder on
+    disk for what it writes, instead of memory.
     """
     made = Plan()
     if scratch is None:
@@ -96,9 +99,9 @@ def plan(
         made.do("overlay", lowers=[made.tree(layer, idmap=facts.idmap) for layer in image.layers])
         made.do("folder", path="/tmp", mode=0o1777)
     elif facts.whole_root:
-        _host_whole(made, facts)
+        _host_whole(made, facts, files)
     else:
-        _host_slices(made, facts)
+        _host_slices(made, facts, files)
     _kernel_file_systems(made, spec, facts, disk_bytes)
     if image.is_host:
         _show(made, facts, visible)
@@ -107,26 +110,43 @@ def plan(
     return made
 
 
-def _host_whole(made: Plan, facts: HostFacts) -> None:
-    empty = [f"{path}:{mode}" for path, mode in HIDDEN_FOLDERS.items() if f"/{path}" in facts.existing]
-    made.do("overlay", lowers=[made.tree("/", idmap=facts.idmap)], empty=empty)
+def _host_whole(made: Plan, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> None:
+    made.do("overlay", lowers=[made.tree("/", idmap=facts.idmap)], upper=_upper("", facts, files))
     for path in facts.submounts:
         made.do("overlay", lowers=[made.tree(path, idmap=facts.idmap)], target=path)
-    made.do("remove", paths=[path for path in (*SECRET_FILES, *REPLACED_FILES) if path in facts.existing])
 
 
-def _host_slices(made: Plan, facts: HostFacts) -> None:
+def _upper(top: str, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int, str]]:
+    """What the upper of an overlay of the host's folder `top` holds from the start, as (kind, path below it, mode, text)."""
+    wanted: dict[str, tuple[str, int, str]] = {}
+    for path in SECRET_FILES:
+        wanted[path] = ("absent", 0, "")
+    for folder, mode in HIDDEN_FOLDERS.items():
+        wanted[f"/{folder}"] = ("empty", int(mode, 8), "") if folder in KEPT_FOLDERS else ("absent", 0, "")
+    wanted = {path: entry for path, entry in wanted.items() if path in facts.existing}
+    wanted |= {path: ("file", mode, text) for path, text, mode in files}
+    entries: dict[str, tuple[str, int, str]] = {}
+    for path in sorted(wanted):
+        if not path.startswith(top + "/"):
+            continue
+        for parent in _ancestors(path.removeprefix(top + "/")):
+            entries.setdefault(parent, ("folder", facts.folder_modes.get(f"{top}/{parent}", 0o755), ""))
+        entries[path.removeprefix(top + "/")] = wanted[path]
+    return [(kind, path, mode, text) for path, (kind, mode, text) in entries.items()]
+
+
+def _ancestors(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _host_slices(made: Plan, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> None:
     made.do("root_from_work")
     for part in facts.slices:
         match part.kind:
             case "overlay":
-                inside = {path: mode for path, mode in HIDDEN_FOLDERS.items() if f"/{path}".startswith(part.path + "/")}
-                empty = [
-                    f"{f'/{path}'.removeprefix(part.path + '/')}:{mode}"
-                    for path, mode in inside.items()
-                    if f"/{path}" in facts.existing
-                ]
-                made.do("overlay", lowers=[made.tree(part.path, idmap=False)], target=part.path, empty=empty)
+                tree = made.tree(part.path, idmap=False)
+                made.do("overlay", lowers=[tree], target=part.path, upper=_upper(part.path, facts, files))
             case "link":
                 made.do("link", path=part.path, target=part.target)
             case "file":

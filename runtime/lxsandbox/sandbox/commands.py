@@ -137,7 +137,7 @@ def _completed(
 def _plain(args: Any) -> Any:
     if not isinstance(args, Sequence):
         return args  # refused by check_args, which says how to write it
-    items = cast("Sequence[Any]", args)
+    items: Sequence[Any] = args
     return [str(item) if isinstance(item, SandboxPath) else item for item in items]
 
 

@@ -88,7 +88,7 @@ class Box:
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
     async def built(self) -> None:
-        """Once it is in its cgroup: wait until init has made its root and given up its privileges. Raises what kept it from that."""
+        """Once it is in its cgroup: wait until init has its root, and no privileges. Raises what kept it from that."""
         self._control.send({"op": "attached"})
         await self._next_event("built")
         self.state = "parked"
@@ -147,6 +147,17 @@ class Box:
                 self.cgroup.thaw()  # frozen tasks of v1 do not die
         elif not self.ended.done():
             self._finish(death)
+
+    async def wait_ended(self, deadline_seconds: float) -> Death:
+        """Why it has ended, once it has. Raises SandboxError, with what it waits for, when that does not come in time."""
+        await asyncio.wait((self.ended,), timeout=deadline_seconds)
+        if not self.ended.done():
+            stuck = [f"{pid} ({_wait_channel(pid)})" for pid in self.cgroup.members()] or [str(self.pid)]
+            raise SandboxError(
+                f"sandbox {self.name} was killed {deadline_seconds:.0f} s ago and has not ended: process {', '.join(stuck)}",
+                hint="the kernel holds it in an uninterruptible wait; it goes when that ends",
+            )
+        return self.ended.result()
 
     def _init_ended(self) -> None:
         """The kernel has ended init, and with it everything in its pid namespace."""
@@ -208,3 +219,12 @@ class Box:
 async def _first_of(*futures: asyncio.Future[Any]) -> None:
     """Wait until one of them is done, or the deadline is over."""
     await asyncio.wait(futures, timeout=_DEADLINE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _wait_channel(pid: int) -> str:
+    """The kernel function that a process sleeps in, see proc_pid_wchan(5)."""
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return file.read() or "running"
+    except OSError:
+        return "gone"

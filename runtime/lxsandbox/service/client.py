@@ -137,13 +137,12 @@ class Client:
 
     async def _close(self, message: wire.Message) -> _Answer:
         box = self._box(message)
-        stats = box.stats()
         death = await self._end(box, Death(reason="closed"))
-        return {"stats": stats, "death": death.as_json()}, []
+        return {"stats": box.stats(), "death": death.as_json()}, []
 
     async def _end(self, box: Box, death: Death) -> Death:
         box.end(death)
-        ended = await asyncio.wait_for(asyncio.shield(box.ended), _SETTLE_SECONDS)
+        ended = await box.wait_ended(_SETTLE_SECONDS)
         self.peak_bytes = max(self.peak_bytes, box.peak_bytes or 0)
         return ended
 
@@ -153,8 +152,7 @@ class Client:
 
     async def _death(self, message: wire.Message) -> _Answer:
         box = self._box(message)
-        death = await asyncio.wait_for(asyncio.shield(box.ended), _SETTLE_SECONDS)
-        return {"death": death.as_json()}, []
+        return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
     async def _stats(self, message: wire.Message) -> _Answer:
         return {"stats": self._box(message).stats()}, []

@@ -70,7 +70,7 @@ class Factory:
         return path
 
     async def _clone(self, box: Box) -> None:
-        made = box.shape.plan(box.scratch)
+        made = box.shape.plan(box.id, box.scratch)
         request = {
             "op": "clone",
             "trees": made.trees,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lxsandbox.rootfs import host_image
 from lxsandbox.rootfs.plan import HostFacts, Slice
@@ -18,7 +20,7 @@ def collect_facts(mapping: Mapping) -> HostFacts:
     root = not mapping.spawner_uids
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         mountinfo = file.read()
-    asked = [*MASKED, *READ_ONLY, *host_image.SECRET_FILES, *host_image.REPLACED_FILES]
+    asked = [*MASKED, *READ_ONLY, *host_image.SECRET_FILES]
     asked += [f"/{folder}" for folder in host_image.HIDDEN_FOLDERS]
     slices = [] if root else host_image.slices("", host_image.all_submounts(mountinfo))
     return HostFacts(
@@ -26,6 +28,7 @@ def collect_facts(mapping: Mapping) -> HostFacts:
         whole_root=root,
         single_id=mapping.single,
         existing=frozenset(path for path in asked if os.path.lexists(path)),
+        folder_modes=_parent_modes(asked),
         submounts=tuple(host_image.real_submounts(mountinfo)) if root else (),
         slices=tuple(Slice(path=path, kind=kind, target=target) for path, kind, target in slices),
     )
@@ -42,14 +45,19 @@ def with_sources(facts: HostFacts, paths: Iterable[str]) -> HostFacts:
         os.stat(path)
     if not found:
         return facts
-    return HostFacts(
-        idmap=facts.idmap,
-        whole_root=facts.whole_root,
-        single_id=facts.single_id,
-        existing=facts.existing | found,
-        submounts=facts.submounts,
-        slices=facts.slices,
-    )
+    return replace(facts, existing=facts.existing | found)
+
+
+def _parent_modes(paths: Iterable[str]) -> dict[str, int]:
+    """The modes of the folders that hold these paths, where they are not the usual ones."""
+    parents = {parent for path in paths for parent in _parents(path)}
+    modes = {parent: stat.S_IMODE(os.lstat(parent).st_mode) for parent in parents if os.path.isdir(parent)}
+    return {parent: mode for parent, mode in modes.items() if mode != 0o755}
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(2, len(parts))]
 
 
 def shown_folders(wanted: dict[str, str]) -> dict[str, str]:

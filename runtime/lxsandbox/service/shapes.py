@@ -44,19 +44,24 @@ class Shape:
     def own_network(self) -> bool:
         return self.spec.network == "isolated"
 
-    def plan(self, scratch: str | None) -> Plan:
-        """The plan for one sandbox of this shape; `scratch` is its folder on disk, if it is to have one."""
+    def plan(self, name: str, scratch: str | None) -> Plan:
+        """The plan for one sandbox of this shape, named `name`; `scratch` is its folder on disk, if it is to have one."""
         disk = self.spec.disk
         size = _DEFAULT_DISK_BYTES if disk is None else _total_memory() if disk == UNLIMITED else int(disk)
-        return plan(self.image, self.spec, self.facts, disk_bytes=size, visible=self.visible, scratch=scratch)
+        files = _files(self.spec, self.image, self.hostname(name)) if self.image.is_host else []
+        return plan(self.image, self.spec, self.facts, disk_bytes=size, visible=self.visible, files=files, scratch=scratch)
+
+    def hostname(self, name: str) -> str:
+        """The host name of a sandbox with the id `name`."""
+        return self.spec.hostname or self.spec.name or name
 
     def confinement(self, name: str) -> dict[str, Any]:
         """What init makes of itself when its root stands; `name` is its host name where the spec gives none."""
         spec = self.spec
-        hostname = spec.hostname or spec.name or name
+        hostname = self.hostname(name)
         return {
             "hostname": hostname,
-            "files": _files(spec, self.image, hostname),
+            "files": [] if self.image.is_host else _files(spec, self.image, hostname),
             "read_only": spec.read_only,
             "capabilities": capabilities.mask(capabilities.resolve(spec.capabilities, nesting=spec.nesting)),
         }

@@ -1,6 +1,7 @@
 """prctl(2), capset(2) and seccomp(2): giving up privileges for good."""
 
 import ctypes
+import errno
 from ctypes import c_int, c_uint32, c_ulong
 
 from lxsandbox.syscalls._call import call
@@ -51,11 +52,12 @@ def forbid_dumping() -> None:
 
 
 def drop_bounding_capability(number: int) -> bool:
-    """Drop one capability from the bounding set; False when this kernel has no such capability."""
+    """Drop one capability from the bounding set; False when this kernel has no such capability (EINVAL)."""
     try:
-        if _prctl(_PR_CAPBSET_READ, number):
-            _prctl(_PR_CAPBSET_DROP, number)
-    except OSError:
+        _prctl(_PR_CAPBSET_DROP, number)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
         return False
     return True
 
