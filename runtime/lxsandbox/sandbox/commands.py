@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from subprocess import DEVNULL, PIPE, CalledProcessError, CompletedProcess, TimeoutExpired
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lxsandbox.errors import SandboxError, SpecError
 from lxsandbox.sandbox.clock import moment_after
