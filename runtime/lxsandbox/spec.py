@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from lxsandbox.errors import SpecError
 from lxsandbox.units import UNLIMITED, parse_size
@@ -39,7 +39,8 @@ class Limits:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Limits:
         cpuset = data.get("cpuset")
-        return cls(**{**data, "cpuset": None if cpuset is None else tuple(cpuset)})
+        arguments: dict[str, Any] = {**data, "cpuset": None if cpuset is None else tuple(cpuset)}
+        return cls(**arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class SandboxSpec:
     image: str = "host"
     command: Sequence[str] | None = None
     entrypoint: Sequence[str] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     cwd: str | None = None
     user: str | int | None = None
     hostname: str | None = None
@@ -94,17 +95,17 @@ class SandboxSpec:
     io: int | str | None = None
     disk: int | str | None = None
     scratch: Literal["memory", "disk"] = "memory"
-    rlimits: Mapping[str, int] = field(default_factory=dict)
+    rlimits: Mapping[str, int] = field(default_factory=dict[str, int])
     timeout: float | None = None
     network: Literal["isolated", "host"] = "isolated"
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
-    capabilities: Sequence[str] = ()
+    capabilities: Sequence[str] | Mapping[str, Sequence[str]] = ()
     seccomp: str = "default"
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict[str, str])
     nesting: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         for check in _CHECKS:
@@ -119,7 +120,8 @@ class SandboxSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SandboxSpec:
         mounts = [Tmpfs(m["dst"], m["size"]) if "size" in m else Bind(m["src"], m["dst"], m["mode"]) for m in data["mounts"]]
-        return cls(**{**data, "mounts": mounts})
+        arguments: dict[str, Any] = {**data, "mounts": mounts}
+        return cls(**arguments)
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> SandboxSpec:
@@ -137,9 +139,9 @@ def field_names() -> tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[str, Any]", value))
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(value)
+        return list[Any](cast(Any, value))
     return value
 
 
@@ -148,7 +150,7 @@ def _mount_json(mount: Bind | Tmpfs) -> dict[str, Any]:
 
 
 def _path(value: Any, what: str) -> str:
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    text: Any = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str) or not text or "\0" in text or len(text) > 4095:
         raise SpecError(f"{what}={value!r} is not a path", hint="a path is 1 to 4095 characters, with no NUL")
     return text
@@ -190,16 +192,24 @@ def check_args(args: Any, *, what: str = "args") -> list[str]:
         raise SpecError(f"{what}={args!r} is a string", hint='pass a list, such as ["ls", "-l"]; for a shell, ["sh", "-c", "…"]')
     if not isinstance(args, Sequence) or not args:
         raise SpecError(f"{what}={args!r} is not a list of at least one argument", hint='pass a list, such as ["ls", "-l"]')
-    texts = [os.fsdecode(arg) if isinstance(arg, str | bytes | os.PathLike) else arg for arg in args]
+    texts = [_text(arg) for arg in list[Any](cast(Any, args))]
     for text in texts:
         if not isinstance(text, str) or "\0" in text:
             raise SpecError(f"{what} holds {text!r}", hint="each argument is text without NUL; convert numbers with str()")
     return texts
 
 
+def _text(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(cast("os.PathLike[str]", value))
+    return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
 def _check_env(spec: SandboxSpec) -> None:
     for what, mapping in (("env", spec.env), ("sysctls", spec.sysctls), ("labels", spec.labels)):
         check_env(mapping, what=what)
+    if not isinstance(spec.rlimits, Mapping):
+        raise SpecError(f"rlimits={spec.rlimits!r} is not a mapping", hint='write rlimits={"nofile": 1024}')
     for name, value in spec.rlimits.items():
         if name not in _RLIMITS or isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise SpecError(
@@ -212,10 +222,11 @@ def check_env(mapping: Any, *, what: str = "env") -> dict[str, str]:
     """The mapping as a dict. Raises SpecError for names or values that no environment can hold."""
     if not isinstance(mapping, Mapping):
         raise SpecError(f"{what}={mapping!r} is not a mapping", hint=f'write {what}={{"NAME": "value"}}')
-    for name, value in mapping.items():
+    pairs = dict[Any, Any](cast(Any, mapping))
+    for name, value in pairs.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
             raise SpecError(f"{what} holds {name!r}: {value!r}", hint="names and values are text without NUL; a name has no '='")
-    return dict(mapping)
+    return pairs
 
 
 def _check_numbers(spec: SandboxSpec) -> None:
@@ -241,6 +252,19 @@ def _check_choices(spec: SandboxSpec) -> None:
     for what, choices in (("network", ("isolated", "host")), ("scratch", ("memory", "disk"))):
         if getattr(spec, what) not in choices:
             raise SpecError(f"{what}={getattr(spec, what)!r} is unknown", hint=f"choose from {', '.join(choices)}")
+    for what in ("read_only", "nesting"):
+        if not isinstance(getattr(spec, what), bool):
+            raise SpecError(f"{what}={getattr(spec, what)!r} is neither True nor False")
+    if not isinstance(spec.seccomp, str) or not spec.seccomp:
+        raise SpecError(f"seccomp={spec.seccomp!r} is unknown", hint='use "default", "unconfined", or the path of a profile')
+
+
+def _check_lists(spec: SandboxSpec) -> None:
+    if isinstance(spec.capabilities, Mapping):
+        object.__setattr__(spec, "capabilities", _capability_list(spec.capabilities))
+    for what in ("mounts", "devices", "capabilities"):
+        if isinstance(getattr(spec, what), str) or not isinstance(getattr(spec, what), Sequence):
+            raise SpecError(f"{what}={getattr(spec, what)!r} is not a list")
     for mount in spec.mounts:
         if not isinstance(mount, Bind | Tmpfs):
             raise SpecError(f"mounts holds {mount!r}", hint="each is a Bind(src, dst) or a Tmpfs(dst)")
@@ -253,4 +277,11 @@ def _check_choices(spec: SandboxSpec) -> None:
             )
 
 
-_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices)
+def _capability_list(changes: Mapping[str, Any]) -> list[str]:
+    """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
+    if set(changes) - {"add", "drop"}:
+        raise SpecError(f"capabilities={dict(changes)!r} is unknown", hint='write {"add": ["NAME"], "drop": ["NAME"]}')
+    return [f"+{name}" for name in changes.get("add", ())] + [f"-{name}" for name in changes.get("drop", ())]
+
+
+_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists)

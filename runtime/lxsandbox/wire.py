@@ -75,8 +75,8 @@ def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]] | 
             raise OSError(74, "message cut short")
         if data == _IN_MEMORY_FILE:
             data = _read_memory_file(fds.pop(0) if fds else -1)
-        message = _decode(data.decode("utf-8", "surrogatepass"))
-        if not isinstance(message, dict):
+        message: Message = _decode(data.decode("utf-8", "surrogatepass"))
+        if type(message) is not dict:
             raise OSError(74, "message is not an object")
     except (OSError, ValueError, RecursionError) as error:
         _close_all(fds)

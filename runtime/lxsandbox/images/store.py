@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from filelock import FileLock
 
@@ -46,7 +46,7 @@ def root_of_tar(path: str, unpack: Callable[[str, str], None], remove: Callable[
 
 
 @contextlib.contextmanager
-def _removed_on_failure(path: str, remove: Callable[[str], None]) -> Iterator[str]:
+def _removed_on_failure(path: str, remove: Callable[[str], None]) -> Generator[str]:
     try:
         yield path
     except BaseException:

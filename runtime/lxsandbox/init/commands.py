@@ -48,7 +48,13 @@ class Commands:
     def start(self, request: "dict[str, Any]", stdio: list[int], owner: "Any") -> int:
         """Start a command with `stdio` as its descriptors 0 to 2 and return its pid. Raises Refused or OSError."""
         account = self._account(request.get("user"))
-        env = {"PATH": _DEFAULT_PATH, "HOME": account.home, "USER": account.name, **self.env, **(request.get("env") or {})}
+        env: dict[str, str] = {
+            "PATH": _DEFAULT_PATH,
+            "HOME": account.home,
+            "USER": account.name,
+            **self.env,
+            **(request.get("env") or {}),
+        }
         args: list[str] = request["args"]
         cwd = request.get("cwd") or self.cwd
         if account.uid == 0 and account.gid == 0 and not account.groups and not self.rlimits and not request.get("pty"):

@@ -21,7 +21,7 @@ class _Entry:
 
 
 def _scan() -> dict[int, _Entry]:
-    found = {}
+    found: dict[int, _Entry] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:

@@ -67,7 +67,7 @@ def real_submounts(mountinfo: str) -> list[str]:
 
     `mountinfo` is the text of /proc/self/mountinfo, see proc_pid_mountinfo(5).
     """
-    found = set()
+    found: set[str] = set()
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         point, kind = _unescape(left.split(" ")[4]), right.split(" ")[0]

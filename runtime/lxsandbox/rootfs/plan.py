@@ -41,7 +41,7 @@ class HostFacts:
     whole_root: bool
     single_id: bool
     existing: frozenset[str]
-    folder_modes: Mapping[str, int] = field(default_factory=dict)
+    folder_modes: Mapping[str, int] = field(default_factory=dict[str, int])
     submounts: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
 
@@ -61,8 +61,8 @@ class ImageRoot:
 class Plan:
     """Trees to open and steps to do, as they go over the wire."""
 
-    trees: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    trees: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    steps: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def tree(self, path: str, *, idmap: bool, recursive: bool = False, attributes: int = 0) -> int:
         """The index of a new tree over `path`."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from subprocess import DEVNULL, PIPE, CalledProcessError, CompletedProcess, TimeoutExpired
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lxsandbox.errors import SandboxError, SpecError
 from lxsandbox.sandbox.clock import moment_after
@@ -137,7 +137,7 @@ def _completed(
 def _plain(args: Any) -> Any:
     if not isinstance(args, Sequence):
         return args  # refused by check_args, which says how to write it
-    items: Sequence[Any] = args
+    items = list[Any](cast(Any, args))
     return [str(item) if isinstance(item, SandboxPath) else item for item in items]
 
 

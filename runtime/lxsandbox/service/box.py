@@ -182,7 +182,7 @@ class Box:
 
     def _with_evidence(self, death: Death) -> Death:
         counters = self._count()
-        data = asdict(death) | {"log_tail": self.log.tail() if self.log else ""}
+        data: dict[str, Any] = asdict(death) | {"log_tail": self.log.tail() if self.log else ""}
         if counters.oom_kills and (death.signal == signal.SIGKILL or death.exit_code in (137, 255)):
             data |= {
                 "reason": "oom",

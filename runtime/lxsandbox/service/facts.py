@@ -39,7 +39,7 @@ def with_sources(facts: HostFacts, paths: Iterable[str]) -> HostFacts:
 
     Raises FileNotFoundError for a path that does not exist.
     """
-    found = set()
+    found: set[str] = set()
     for path in paths:
         found.add(f"{path}/" if os.path.isdir(path) else path)
         os.stat(path)

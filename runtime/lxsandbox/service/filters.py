@@ -19,7 +19,7 @@ class FilterFiles:
 
     def descriptor(self, spec: SandboxSpec) -> int:
         """The filter of this spec; empty for `unconfined`. Raises SpecError, HostUnsupported as the compiler does."""
-        held = capabilities.resolve(spec.capabilities, nesting=spec.nesting)
+        held = capabilities.resolve(list(spec.capabilities), nesting=spec.nesting)
         program = compile_filter(spec.seccomp, nesting=spec.nesting, capabilities=held)
         if program not in self._files:
             fd = os.memfd_create("lxsandbox-seccomp", os.MFD_CLOEXEC)

@@ -16,7 +16,8 @@ def remove_dead_runs() -> list[str]:
 
     Raises SandboxError naming what could not be removed, after having tried all.
     """
-    removed, problems = [], []
+    removed: list[str] = []
+    problems: list[str] = []
     for folder in dead_runs():
         try:
             if _remove(folder):

@@ -63,7 +63,7 @@ class Shape:
             "hostname": hostname,
             "files": [] if self.image.is_host else _files(spec, self.image, hostname),
             "read_only": spec.read_only,
-            "capabilities": capabilities.mask(capabilities.resolve(spec.capabilities, nesting=spec.nesting)),
+            "capabilities": capabilities.mask(capabilities.resolve(list(spec.capabilities), nesting=spec.nesting)),
         }
 
 
