@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,8 @@ def lxsandbox_command(run_folders: Path) -> Callable[..., Completed]:
 def lxsandbox_process(run_folders: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `lxsandbox` with these arguments; what still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
+    # Under nohup(1) SIGHUP is ignored, and so it would be in what is started here.
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def lxsandbox_process(*arguments: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
@@ -71,6 +74,7 @@ def lxsandbox_process(run_folders: Path) -> Iterator[Callable[..., subprocess.Po
         return started[-1]
 
     yield lxsandbox_process
+    signal.signal(signal.SIGHUP, hangup)
     for process in started:
         process.kill()
         process.communicate()
