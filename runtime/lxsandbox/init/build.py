@@ -1,4 +1,4 @@
-"""From the clone to a finished root: descriptors, signals, ids, loopback, mounts."""
+"""From the clone to a finished root: descriptors, signals, ids, loopback; then mounts."""
 
 import fcntl
 import os
@@ -7,13 +7,14 @@ import socket
 import struct
 
 from lxsandbox.rootfs.apply import Root, apply, enter
+from lxsandbox.syscalls import mounts
 from lxsandbox.syscalls.files import close_all_but
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["build", "settle_process"]
+__all__ = ["become_root", "build", "settle_process"]
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
@@ -31,20 +32,22 @@ def settle_process(keep: list[int]) -> None:
     close_all_but([0, 1, 2, *keep])
 
 
-def build(request: "dict[str, Any]", mapped: int, trees: list[int]) -> None:
-    """Wait until the spawner has mapped the ids, become root of the user namespace, and make and enter the root.
-
-    Raises StepFailed or OSError.
-    """
+def become_root(request: "dict[str, Any]", mapped: int) -> None:
+    """Wait until the spawner has mapped the ids, become root of the user namespace, and bring up what needs no plan."""
     os.read(mapped, 1)
     os.close(mapped)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     if request["groups"]:
         os.setgroups([])
+    mounts.set_propagation_private()
     if request["own_network"]:
         _bring_up_loopback()
-    root: Root = apply(request["steps"], trees)
+
+
+def build(steps: "list[dict[str, Any]]", trees: list[int]) -> None:
+    """Make the root and enter it. Raises StepFailed or OSError."""
+    root: Root = apply(steps, trees)
     enter(root)
     for fd in {*trees, root.work, root.top}:
         if fd >= 0:

@@ -4,11 +4,12 @@ import os
 import socket
 
 from lxsandbox import wire
-from lxsandbox.init.build import build, settle_process
+from lxsandbox.init.build import become_root, build, settle_process
 from lxsandbox.init.commands import Refused
 from lxsandbox.init.confine import confine
 from lxsandbox.init.serve import Server
 from lxsandbox.rootfs.apply import StepFailed
+from lxsandbox.rootfs.trees import open_trees
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(request: "dict[str, Any]", control_fd: int, seccomp: int, mapped: int, trees: list[int]) -> None:
+def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
     """Be PID 1 until the service closes the control socket. What fails before that is told to the service."""
-    settle_process([control_fd, seccomp, mapped, *trees])
+    settle_process([control_fd, mapped])
     control = socket.socket(fileno=control_fd)
     try:
-        build(request, mapped, trees)
-        if wire.receive(control) is None:
-            return  # the service has gone; else it says that this process is in its cgroup now
-        confine(request["confine"], _read_all(seccomp))
-        wire.send(control, {"event": "built"})
-        server = _go(control)
+        become_root(request, mapped)
+        server = _go(control) if _build(control) else None
     except StepFailed as failed:
         _tell(control, {"kind": "StepFailed", "message": str(failed), "step": failed.step, "errno": failed.error.errno})
         return
@@ -39,6 +36,18 @@ def run(request: "dict[str, Any]", control_fd: int, seccomp: int, mapped: int, t
         return
     if server is not None:
         server.run()
+
+
+def _build(control: socket.socket) -> bool:
+    """Wait for the service's plan, which comes when this process is in its cgroup, and do it; False when none will come."""
+    received = wire.receive(control)
+    if received is None:
+        return False
+    plan, (seccomp, *passed) = received
+    build(plan["steps"], passed or open_trees(plan["trees"]))
+    confine(plan["confine"], _read_all(seccomp))
+    wire.send(control, {"event": "built"})
+    return True
 
 
 def _go(control: socket.socket) -> Server | None:

@@ -41,12 +41,11 @@ class Root:
 
 
 def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int]) -> Root:
-    """Do `steps` in order in this mount namespace; `trees` are detached mounts that steps name by index.
+    """Do `steps` in order in this mount namespace, whose propagation is private; steps name the detached mounts `trees` by index.
 
     Raises StepFailed. The old root is still the root of this process: see `enter`.
     """
     root = Root(trees)
-    mounts.set_propagation_private()
     os.umask(0)  # modes are as the plan has them
     for step in steps:
         arguments = {key: value for key, value in step.items() if key != "do"}

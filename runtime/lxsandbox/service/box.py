@@ -13,6 +13,7 @@ from typing import Any
 from lxsandbox import errors, wire
 from lxsandbox.cgroups import Cgroup, Counters
 from lxsandbox.errors import Death, SandboxDied, SandboxError
+from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
 from lxsandbox.service.shapes import Shape
@@ -27,18 +28,18 @@ _DEADLINE_SECONDS = 30.0
 class Box:
     """A sandbox: its init, its group, its state.
 
-    `state` goes from `building` over `parked` (built, waiting for its spec) to `running` or `paused`, and ends as `exited`.
+    `state` goes from `blank` (an init in its namespaces and its group) over `parked` (it has its root, and waits for its spec)
+    to `running` or `paused`, and ends as `exited`.
     """
 
-    def __init__(self, name: str, shape: Shape, cgroup: Cgroup, limits: Limits, scratch: str | None) -> None:
+    def __init__(self, name: str, cgroup: Cgroup) -> None:
         self.id = name
         self.name = name
-        self.shape = shape
         self.cgroup = cgroup
-        self.limits = limits
-        self.scratch = scratch
-        self.spec: SandboxSpec = shape.spec
-        self.state = "building"
+        self.limits = Limits(swap_bytes=None)
+        self.scratch: str | None = None
+        self.spec = SandboxSpec()
+        self.state = "blank"
         self.owner: object | None = None
         self.created = time.time()
         self.pid = -1
@@ -82,14 +83,22 @@ class Box:
             self._event = asyncio.get_running_loop().create_future()
             if message["event"] == expected:
                 return
-            raise explain(message["error"], self.shape.spec)
+            raise explain(message["error"], self.spec)
         if self.ended.done():
             raise SandboxError(f"sandbox {self.id} died while it started: {self.ended.result()}")
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
-    async def built(self) -> None:
-        """Once it is in its cgroup: wait until init has its root, and no privileges. Raises what kept it from that."""
-        self._control.send({"op": "attached"})
+    async def build(self, shape: Shape, seccomp: int, userns: int | None) -> None:
+        """Have init make the root of this shape, and give up its privileges. Raises what kept it from that."""
+        self.spec = shape.spec
+        made = shape.plan(self.id, self.scratch)
+        request = {"steps": made.steps, "trees": made.trees, "confine": shape.confinement(self.id)}
+        trees = open_trees(made.trees, userns) if userns is not None else []
+        try:
+            self._control.send(request, [seccomp, *trees])
+        finally:
+            for fd in trees:
+                os.close(fd)
         await self._next_event("built")
         self.state = "parked"
 

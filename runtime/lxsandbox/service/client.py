@@ -90,6 +90,8 @@ class Client:
         self.label = str(message.get("label", ""))
         self.visible = shown_folders(message.get("visible") or {})
         run = self.run
+        if not self.observer:
+            run.factory.keep_blanks()
         missing = [f"{name}: {why}" for name, why in run.factory.tree.lacks.items()]
         if run.factory.mapping.lack:
             missing.append(f"ids: {run.factory.mapping.lack}")

@@ -11,6 +11,7 @@ import shutil
 from lxsandbox.cgroups import CgroupTree
 from lxsandbox.errors import Death, SandboxError
 from lxsandbox.rootfs.plan import HostFacts
+from lxsandbox.service.blanks import Blanks
 from lxsandbox.service.box import Box
 from lxsandbox.service.failures import explain_clone
 from lxsandbox.service.filters import FilterFiles
@@ -38,58 +39,62 @@ class Factory:
         self.boxes: dict[str, Box] = {}
         self.stuck: list[Box] = []  # what could not be removed in time, for the leak report
         self._filters = FilterFiles()
+        self._blanks = Blanks(self.blank)
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
     async def build(self, shape: Shape, limits: Limits) -> Box:
         """A parked sandbox. Raises SandboxError; then nothing of it is left."""
         async with self._turns:
-            name = f"lxs-{secrets.token_hex(5)}"
-            scratch = self._make_scratch(name) if shape.spec.scratch == "disk" else None
+            box = self._blanks.take(shape.own_network) or await self.blank(shape.own_network)
             try:
-                cgroup = self.tree.create(name, limits)
-            except BaseException:
-                if scratch is not None:
-                    os.rmdir(scratch)
-                raise
-            box = Box(name, shape, cgroup, limits, scratch)
-            self.boxes[name] = box
-            self._watchers[name] = asyncio.get_running_loop().create_task(self._outlive(box))
-            self._watchers[name].add_done_callback(lambda _: self._watchers.pop(name))
-            try:
-                await self._clone(box)
-                await box.built()
+                box.cgroup.update(limits)
+                box.limits = limits
+                if shape.spec.scratch == "disk":
+                    box.scratch = f"{self.folder}/scratch/{box.id}"
+                    os.makedirs(box.scratch, 0o700)
+                await box.build(shape, self._filters.descriptor(shape.spec), self.spawner.userns)
+            except OSError as error:
+                box.end(Death(reason="failed"))
+                raise explain_clone(error, shape.spec) from error
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
             return box
 
-    def _make_scratch(self, name: str) -> str:
-        path = f"{self.folder}/scratch/{name}"
-        os.makedirs(path, 0o700)
-        return path
+    async def blank(self, own_network: bool) -> Box:
+        """An init in namespaces and a group of its own, which no image or spec has touched. Raises SandboxError."""
+        name = f"lxs-{secrets.token_hex(5)}"
+        box = Box(name, self.tree.create(name, Limits(swap_bytes=None)))
+        self.boxes[name] = box
+        self._watchers[name] = asyncio.get_running_loop().create_task(self._outlive(box))
+        self._watchers[name].add_done_callback(lambda _: self._watchers.pop(name))
+        try:
+            await self._clone(box, own_network)
+        except OSError as error:
+            box.end(Death(reason="failed"))
+            raise explain_clone(error, box.spec) from error
+        except BaseException:
+            box.end(Death(reason="failed"))
+            raise
+        return box
 
-    async def _clone(self, box: Box) -> None:
-        made = box.shape.plan(box.id, box.scratch)
+    async def _clone(self, box: Box, own_network: bool) -> None:
         request = {
             "op": "clone",
-            "trees": made.trees,
-            "steps": made.steps,
             "map": self.mapping.sandbox_map,
             "groups": not self.mapping.single,
-            "own_network": box.shape.own_network,
-            "confine": box.shape.confinement(box.id),
+            "own_network": own_network,
         }
         into = [] if box.cgroup.into_fd is None else [box.cgroup.into_fd]
-        try:
-            answer, (pidfd,) = await self.spawner.ask(
-                request, [box.init_end.fileno(), self._filters.descriptor(box.shape.spec), *into]
-            )
-        except OSError as error:
-            raise explain_clone(error, box.shape.spec) from error
+        answer, (pidfd,) = await self.spawner.ask(request, [box.init_end.fileno(), *into])
         box.cloned(answer["pid"], pidfd)
-        # The kernel may take 20 ms over the first move after a while (an RCU grace period): init builds its root meanwhile.
+        # The kernel may take 20 ms over the first move after a while (an RCU grace period).
         await asyncio.to_thread(box.cgroup.attach, box.pid)
+
+    def keep_blanks(self) -> None:
+        """From now on, keep blank ones ready for whatever shape comes next."""
+        self._blanks.refill()
 
     async def _outlive(self, box: Box) -> None:
         """Wait for the end of a sandbox, and remove what it leaves: its group and its scratch folder."""
@@ -128,6 +133,10 @@ class Factory:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)  # noqa: ASYNC222 - it has ended
         os.close(pidfd)
         return result is not None and result.si_code == os.CLD_EXITED and result.si_status == 0
+
+    async def stop(self) -> None:
+        """Make no more of anything; blank ones end."""
+        await self._blanks.close()
 
     def close(self) -> None:
         """Close what all sandboxes shared."""

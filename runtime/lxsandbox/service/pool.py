@@ -96,3 +96,4 @@ class Pool:
             await asyncio.wait({self._refilling})
         for shelf in self._shelves.values():
             self._discard(shelf)
+        await self._factory.stop()

@@ -25,6 +25,7 @@ class SpawnerLink:
     def __init__(self, mapping: Mapping, *, idmap: bool) -> None:
         self._mapping = mapping
         self._idmap = idmap
+        self.userns: int | None = None  # with the run's mapping, for idmapped mounts
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: MessageSocket | None = None
         self._waiting: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
@@ -61,7 +62,11 @@ class SpawnerLink:
         if mode == "unshare":
             await self._map_it(unshared)
         self._waiting.pop(-1, None)
-        await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
+        _, fds = await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
+        if self.userns is None and fds:
+            self.userns = fds.pop()
+        for fd in fds:
+            os.close(fd)
 
     async def _map_it(self, unshared: asyncio.Future[tuple[wire.Message, list[int]]]) -> None:
         try:
@@ -121,6 +126,9 @@ class SpawnerLink:
 
     def stop(self) -> None:
         """End the spawner. Its clones are not its children and stay."""
+        if self.userns is not None:
+            os.close(self.userns)
+            self.userns = None
         if self._socket is not None:
             self._socket.close()
         if self._process is not None:

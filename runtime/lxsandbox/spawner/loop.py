@@ -1,4 +1,4 @@
-"""The spawner's loop: open the trees that a sandbox needs, clone its init, map its ids, pass back its pidfd.
+"""The spawner's loop: clone an init, map its ids, pass back its pidfd.
 
 It answers one request at a time, in order. Its children are the service's (CLONE_PARENT): when the spawner dies, sandboxes go on.
 """
@@ -26,32 +26,26 @@ _NAMESPACES = (
 
 
 class Spawner:
-    """The service's end of the line, and the user namespace through which trees of the host are shown."""
+    """The service's end of the line, and what can be asked over it."""
 
     def __init__(self, service: socket.socket) -> None:
         self.service = service
-        self.userns: int | None = None
 
-    def prepare(self, request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
-        """Keep a user namespace with the run's mapping, for idmapped mounts; only the host's root can use it."""
+    def prepare(self, request: "dict[str, Any]", _: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """Take the ids of root; with `idmap`, the answer brings a user namespace with the run's mapping."""
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        if request["idmap"]:
-            self.userns = _user_namespace(request["map"])
-        return {"pid": os.getpid()}
+        return {"pid": os.getpid()}, [_user_namespace(request["map"])] if request["idmap"] else []
 
     def clone(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
-        """A new init. `fds`: its control socket, its system call filter, then the cgroup to clone into, where there is one."""
-        control, seccomp, *cgroup = fds
+        """A new init, blank. `fds`: its control socket, then the cgroup to clone into, where there is one."""
+        control, *cgroup = fds
         mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
-        trees: list[int] = []
         try:
-            for tree in request["trees"]:
-                trees.append(self._open_tree(tree))  # noqa: PERF401 - one at a time: what is open is closed when the next fails
             flags = _NAMESPACES | clone.CLONE_PARENT | (clone.CLONE_NEWNET if request["own_network"] else 0)
             pid, pidfd = clone.clone3(flags, cgroup_fd=cgroup[0] if cgroup else None)
             if pid == 0:
-                _be_init(request, control, seccomp, mapped_read, trees)
+                _be_init(request, control, mapped_read)
             try:
                 _write_maps(pid, request["map"])
             except OSError:
@@ -61,20 +55,8 @@ class Spawner:
             os.write(mapped_write, b"1")
             return {"pid": pid}, [pidfd]
         finally:
-            for fd in (mapped_read, mapped_write, *trees):
-                os.close(fd)
-
-    def _open_tree(self, tree: "dict[str, Any]") -> int:
-        recursive: bool = tree["recursive"]
-        fd = mounts.open_tree(tree["path"], recursive=recursive)
-        try:
-            userns = self.userns if tree["idmap"] else None
-            if userns is not None or tree["attributes"]:
-                mounts.mount_setattr(fd, set_=tree["attributes"], userns_fd=userns, recursive=recursive)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd
+            os.close(mapped_read)
+            os.close(mapped_write)
 
     def remove(self, request: "dict[str, Any]", _: list[int]) -> "tuple[dict[str, Any], list[int]]":
         """A child that removes a folder which sandboxes wrote to, with the ids that they had; it exits 0 when all has gone."""
@@ -107,11 +89,11 @@ class Spawner:
                 os.close(fd)
 
 
-def _be_init(request: "dict[str, Any]", control: int, seccomp: int, mapped: int, trees: list[int]) -> None:
+def _be_init(request: "dict[str, Any]", control: int, mapped: int) -> None:
     """In the clone: be the sandbox's PID 1, and end without anything of the spawner's being run twice."""
     status = 1
     try:
-        init.run(request, control, seccomp, mapped, trees)
+        init.run(request, control, mapped)
         status = 0
     finally:
         os._exit(status)

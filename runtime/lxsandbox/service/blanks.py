@@ -1,0 +1,60 @@
+"""Inits made ahead that fit every shape: namespaces, ids, loopback and a group, and nothing of an image yet.
+
+A sandbox of a shape never seen before starts from one of these, so that it pays for its root alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from lxsandbox.errors import Death, SandboxError
+from lxsandbox.service.box import Box
+
+__all__ = ["Blanks"]
+
+_KEPT = 3
+
+
+class Blanks:
+    """A few blank boxes with a network of their own; for `network="host"`, which is rare, there are none."""
+
+    def __init__(self, make: Callable[[bool], Awaitable[Box]]) -> None:
+        self._make = make
+        self._ready: deque[Box] = deque()
+        self._filling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def take(self, own_network: bool) -> Box | None:
+        """A blank box, or None; another is made in its place."""
+        if not own_network:
+            return None
+        while self._ready:
+            box = self._ready.popleft()
+            if not box.ending:
+                self.refill()
+                return box
+        self.refill()
+        return None
+
+    def refill(self) -> None:
+        """Make what is missing, in the background."""
+        if not self._closed and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.get_running_loop().create_task(self._fill())
+
+    async def _fill(self) -> None:
+        while len(self._ready) < _KEPT and not self._closed:
+            try:
+                self._ready.append(await self._make(True))
+            except (SandboxError, OSError):
+                return  # whoever needs one makes it himself, and gets the error
+
+    async def close(self) -> None:
+        """End those that are ready, and make no more."""
+        self._closed = True
+        if self._filling is not None:
+            await asyncio.wait({self._filling})
+        for box in self._ready:
+            box.end(Death(reason="closed"))
+        self._ready.clear()
