@@ -158,8 +158,9 @@ class SmallInit(Peer):
 
     def stop(self) -> None:
         for process in self.running.values():
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # its waiter may just have reaped it
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
         for waiter in self._waiters:
             waiter.join()
         super().stop()

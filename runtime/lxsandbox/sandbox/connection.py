@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Self
 
 from lxsandbox.errors import SandboxError, ServiceLost
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
-from lxsandbox.sandbox.environment import shown_folders
+from lxsandbox.sandbox.environment import shown_folders, shown_variables
 from lxsandbox.sandbox.launching import dial, end_service, log_tail, start_lock, start_service
 from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path
 
@@ -68,6 +68,7 @@ class ServiceConnection:
             "label": label,
             "observer": observer,
             "visible": shown_folders(),
+            "env": shown_variables(),
             **({"defaults": dict(defaults)} if defaults else {}),
         }
         if folder is not None:

@@ -15,7 +15,7 @@ from lxsandbox.service.box import Box
 from lxsandbox.service.facts import shown_folders
 from lxsandbox.service.shapes import limits_of
 from lxsandbox.service.sockets import MessageSocket
-from lxsandbox.spec import SandboxSpec
+from lxsandbox.spec import SandboxSpec, check_env
 
 if TYPE_CHECKING:
     import socket
@@ -37,6 +37,7 @@ class Client:
         self.observer = False
         self.label = ""
         self.visible: dict[str, str] = {}
+        self.env: dict[str, str] = {}
         self.starts: list[float] = []
         self.pool_hits = 0
         self.peak_bytes = 0
@@ -89,6 +90,7 @@ class Client:
         self.observer = bool(message.get("observer"))
         self.label = str(message.get("label", ""))
         self.visible = shown_folders(message.get("visible") or {})
+        self.env = check_env(message.get("env") or {})
         run = self.run
         if not self.observer:
             run.factory.keep_blanks()
@@ -202,6 +204,8 @@ class Client:
         spec = SandboxSpec.from_json(message["spec"])
         limits, _ = limits_of(spec, message.get("required") or (), self.run.factory.tree.lacks)
         await self.run.prewarm(spec, limits, self.visible, int(message["count"]))
+        if message.get("wait"):
+            await self.run.pool.filled()
         return {}, []
 
     async def _list(self, _: wire.Message) -> _Answer:

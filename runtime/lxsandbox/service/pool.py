@@ -59,6 +59,11 @@ class Pool:
         else:
             self.want(shape, limits, 0)
 
+    async def filled(self) -> None:
+        """Wait until all that is wanted is ready, or cannot be made."""
+        if self._refilling is not None:
+            await asyncio.wait({self._refilling})
+
     def count(self, shape: Shape) -> int:
         """How many of this shape are ready."""
         shelf = self._shelves.get(shape.key)
