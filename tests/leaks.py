@@ -11,12 +11,15 @@ import gc
 import os
 import re
 import select
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from lxsandbox import wire
 
 __all__ = ["Holdings", "adopt_orphans", "left_behind", "reap_adopted"]
 
@@ -79,11 +82,14 @@ class Holdings:
         ours = _descendants(table, os.getpid())
         foreign = {name for pid in table.keys() - ours for name in (table[pid].run, *_grouped_runs(pid)) if name}
         alone = not any(process.is_pytest for pid, process in table.items() if pid not in ours | _ancestors(table))
-        kept = _kept_by_the_session(table, ours, session_run)
+        stock = _stock(session_run)
+        kept = _kept_by_the_session(table, ours, session_run) | set(stock)
         return cls(
             processes=frozenset(str(table[pid]) for pid in ours - kept),
             mounts=_without(foreign, _mounts()),
-            cgroups=_without({*foreign, session_run} if SHARED_RUN else foreign, _cgroups()) if alone else frozenset(),
+            cgroups=_without({*foreign, *stock.values(), *({session_run} if SHARED_RUN else ())}, _cgroups())
+            if alone
+            else frozenset(),
             links=frozenset(os.listdir("/sys/class/net")) if alone else frozenset(),
             descriptors=_descriptors(),
             folders=_without({*foreign, session_run}, _folders()),
@@ -113,6 +119,24 @@ def left_behind(before: Holdings, session_run: str) -> dict[str, list[str]]:
             return found
         gc.collect()  # an object in a cycle still has its descriptor
         select.select([], [], [], 0.01)  # the kernel tells nobody that a namespace or a group has gone
+
+
+def _stock(session_run: str) -> dict[int, str]:
+    """What the suite's own service has made ahead and nobody has had yet: the pid of each init, and its name."""
+    socks = Path(os.environ.get("LXSANDBOX_RUNTIME_DIR", "/nonexistent")).glob(f"*{session_run}*/socket")
+    for path in socks:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            try:
+                sock.connect(str(path))
+                wire.send(sock, {"id": 1, "op": "hello", "observer": True})
+                wire.receive(sock)
+                wire.send(sock, {"id": 2, "op": "list"})
+                answer = wire.receive(sock)
+            except OSError:
+                return {}  # it has just ended
+        if answer is not None:
+            return {each["pid"]: each["id"] for each in answer[0]["ok"]["stock"]}
+    return {}
 
 
 def _processes() -> Iterator[Process]:

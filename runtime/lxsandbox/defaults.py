@@ -27,4 +27,7 @@ def with_defaults(spec: SandboxSpec) -> tuple[SandboxSpec, list[str]]:
     A host that cannot hold a limit that was asked for refuses the sandbox; a default is held where the host can.
     """
     required = [name for name in _LIMITS if getattr(spec, name) not in (None, UNLIMITED)]
-    return replace(spec, **{name: value for name, value in _DEFAULTS.items() if getattr(spec, name) is None}), required
+    missing = {name: value for name, value in _DEFAULTS.items() if getattr(spec, name) is None}
+    if spec.scratch == "disk":
+        missing.pop("disk", None)  # a folder on disk has no size limit: a default must not ask for one
+    return replace(spec, **missing), required

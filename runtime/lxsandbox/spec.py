@@ -158,7 +158,7 @@ def _path(value: Any, what: str) -> str:
 
 def _absolute(value: Any, what: str) -> None:
     text = _path(value, what)
-    if not text.startswith("/") or ".." in text.split("/") or os.path.normpath(text) == "/":
+    if not text.startswith("/") or ".." in text.split("/") or not text.strip("/."):
         raise SpecError(f"{what}={value!r} must be an absolute path below /, without '..'")
 
 
@@ -173,7 +173,10 @@ def _check_texts(spec: SandboxSpec) -> None:
                 f"{what}={name!r} is not a host name", hint="letters, digits, '-' and '.', 64 at most, see hostname(7)"
             )
     if spec.user is not None and (
-        isinstance(spec.user, bool) or not isinstance(spec.user, str | int) or str(spec.user).strip() != str(spec.user)
+        isinstance(spec.user, bool)
+        or not isinstance(spec.user, str | int)
+        or str(spec.user).strip() != str(spec.user)
+        or (isinstance(spec.user, int) and spec.user < 0)
     ):
         raise SpecError(f"user={spec.user!r} is not a user", hint='write a name, a uid, or "user:group"')
     if isinstance(spec.user, str) and (not spec.user or "\0" in spec.user or "\n" in spec.user or len(spec.user) > 256):
@@ -279,9 +282,10 @@ def _check_lists(spec: SandboxSpec) -> None:
 
 def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
-    if set(changes) - {"add", "drop"}:
+    lists = (changes.get("add", []), changes.get("drop", []))
+    if set(changes) - {"add", "drop"} or not all(isinstance(names, list | tuple) for names in lists):
         raise SpecError(f"capabilities={dict(changes)!r} is unknown", hint='write {"add": ["NAME"], "drop": ["NAME"]}')
-    return [f"+{name}" for name in changes.get("add", ())] + [f"-{name}" for name in changes.get("drop", ())]
+    return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
 _CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists)

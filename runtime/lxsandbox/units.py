@@ -14,7 +14,7 @@ UNLIMITED = "max"  # the word the kernel uses in cgroup v2 files
 _FACTORS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4} | {
     prefix + suffix: 1024**power for power, prefix in enumerate("KMGT", start=1) for suffix in ("", "I", "IB")
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,20})(?:\.([0-9]{1,20}))?\s*([A-Za-z]*)\s*")
 
 
 def parse_size(value: int | str, *, what: str = "size") -> int:
@@ -28,9 +28,11 @@ def parse_size(value: int | str, *, what: str = "size") -> int:
         size = value
     else:
         match = _SIZE.fullmatch(value)
-        if match is None or match[2].upper() not in _FACTORS:
+        if match is None or match[3].upper() not in _FACTORS:
             raise SpecError(f"{what}={value!r} is not a size", hint='write bytes, or text like "256M" or "1.5GiB"')
-        size = int(float(match[1]) * _FACTORS[match[2].upper()])
+        # Not by way of float, which has 53 bits.
+        factor, fraction = _FACTORS[match[3].upper()], match[2] or "0"
+        size = int(match[1]) * factor + int(fraction) * factor // 10 ** len(fraction)
     if not 0 < size < 2**63:
         raise SpecError(f"{what}={value!r} is out of range", hint="a size is at least one byte")
     return size

@@ -33,26 +33,26 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = (), flags: int = 0) -> None:
     """Send `message`; `fds` are duplicated into the receiver, and remain the caller's. Raises OSError."""
     data = _encode(message).encode("utf-8", "surrogatepass")
     if len(data) > _INLINE_BYTES:
         body = os.memfd_create("lxsandbox-message")
         try:
             _write_memory_file(body, data)
-            _send_packet(sock, _IN_MEMORY_FILE, [body, *fds])
+            _send_packet(sock, _IN_MEMORY_FILE, [body, *fds], flags)
         finally:
             os.close(body)
     else:
-        _send_packet(sock, data, fds)
+        _send_packet(sock, data, fds, flags)
 
 
-def _send_packet(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+def _send_packet(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int) -> None:
     if fds:
         rights = struct.pack(f"{len(fds)}i", *fds)
-        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
+        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags | socket.MSG_NOSIGNAL)
     else:
-        sock.send(data, socket.MSG_NOSIGNAL)
+        sock.send(data, flags | socket.MSG_NOSIGNAL)
 
 
 def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]] | None:

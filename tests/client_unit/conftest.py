@@ -95,9 +95,11 @@ class SmallInit(Peer):
         return {"pid": process.pid}, out
 
     def answer(self, message: dict[str, Any], fds: list[int]) -> None:
-        super().answer(message, fds)
-        if message["op"] == "exec" and self._waiters and self._waiters[-1].ident is None:
-            self._waiters[-1].start()  # the exit event comes after the reply
+        try:
+            super().answer(message, fds)
+        finally:
+            if self._waiters and self._waiters[-1].ident is None:
+                self._waiters[-1].start()  # the exit event comes after the reply
 
     def _announce(self, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
@@ -157,13 +159,13 @@ class SmallInit(Peer):
         return {}, [socket.socket(family, type).detach()]
 
     def stop(self) -> None:
+        super().stop()
         for process in self.running.values():
             with contextlib.suppress(ProcessLookupError):  # its waiter may just have reaped it
                 if process.returncode is None:
                     os.killpg(process.pid, signal.SIGKILL)
         for waiter in self._waiters:
             waiter.join()
-        super().stop()
 
 
 class SmallService(Peer):

@@ -9,7 +9,7 @@ import tarfile
 
 TYPE_CHECKING = False  # loaded by a clone of the spawner
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import IO
 
 __all__ = ["unpack"]
 
@@ -62,7 +62,7 @@ def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
         source = archive.extractfile(member)
         if source is None:
             raise ValueError(f"entry {member.name!r} has no content")
-        _copy(source, path)  # type: ignore[arg-type]
+        _copy(source, path)
     elif member.issym():
         os.symlink(member.linkname, path)
     elif member.islnk():
@@ -87,7 +87,7 @@ def _unlink(path: str) -> None:
         raise ValueError(f"entry {path!r} stands where a folder is") from error
 
 
-def _copy(source: "BinaryIO", path: str) -> None:
+def _copy(source: "IO[bytes]", path: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb", buffering=0) as file:
         while block := source.read(_BLOCK_BYTES):

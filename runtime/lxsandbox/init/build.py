@@ -6,7 +6,7 @@ import signal
 import socket
 import struct
 
-from lxsandbox.rootfs.apply import Root, apply, enter
+from lxsandbox.rootfs.apply import Root, apply, enter, prepare
 from lxsandbox.syscalls import mounts
 from lxsandbox.syscalls.files import close_all_but
 
@@ -32,8 +32,11 @@ def settle_process(keep: list[int]) -> None:
     close_all_but([0, 1, 2, *keep])
 
 
-def become_root(request: "dict[str, Any]", mapped: int) -> None:
-    """Wait until the spawner has mapped the ids, become root of the user namespace, and bring up what needs no plan."""
+def become_root(request: "dict[str, Any]", mapped: int) -> int:
+    """Wait until the spawner has mapped the ids, become root of the user namespace, and make what every root has in common.
+
+    Returns the descriptor of the prepared file systems. Raises StepFailed or OSError.
+    """
     os.read(mapped, 1)
     os.close(mapped)
     os.setresgid(0, 0, 0)
@@ -43,13 +46,14 @@ def become_root(request: "dict[str, Any]", mapped: int) -> None:
     mounts.set_propagation_private()
     if request["own_network"]:
         _bring_up_loopback()
+    return prepare(request["prepared"])
 
 
-def build(steps: "list[dict[str, Any]]", trees: list[int]) -> None:
+def build(steps: "list[dict[str, Any]]", trees: list[int], prepared: int) -> None:
     """Make the root and enter it. Raises StepFailed or OSError."""
-    root: Root = apply(steps, trees)
+    root: Root = apply(steps, trees, prepared)
     enter(root)
-    for fd in {*trees, root.work, root.top}:
+    for fd in {*trees, prepared, root.work, root.top}:
         if fd >= 0:
             os.close(fd)
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 
 from lxsandbox.rootfs.removal import remove_tree
 from lxsandbox.rootfs.targets import parent_and_name
@@ -134,6 +135,16 @@ def _chmod(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     return {}
 
 
+def _utime(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+    fd = openat2(root, request["path"], os.O_PATH)
+    when = time.time_ns() if request["mtime_ns"] is None else request["mtime_ns"]
+    try:
+        os.utime(f"/proc/self/fd/{fd}", ns=(when, when))
+    finally:
+        os.close(fd)
+    return {}
+
+
 def _rename(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     with _Parent(root, request["path"]) as old, _Parent(root, request["target"]) as new:
         os.replace(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
@@ -152,4 +163,5 @@ OPERATIONS: "dict[str, Callable[[int, dict[str, Any]], Any]]" = {
     "symlink": _symlink,
     "chmod": _chmod,
     "rename": _rename,
+    "utime": _utime,
 }

@@ -23,8 +23,8 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
     settle_process([control_fd, mapped])
     control = socket.socket(fileno=control_fd)
     try:
-        become_root(request, mapped)
-        server = _go(control) if _build(control) else None
+        prepared = become_root(request, mapped)
+        server = _go(control) if _build(control, prepared) else None
     except StepFailed as failed:
         _tell(control, {"kind": "StepFailed", "message": str(failed), "step": failed.step, "errno": failed.error.errno})
         return
@@ -38,13 +38,13 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
         server.run()
 
 
-def _build(control: socket.socket) -> bool:
+def _build(control: socket.socket, prepared: int) -> bool:
     """Wait for the service's plan, which comes when this process is in its cgroup, and do it; False when none will come."""
     received = wire.receive(control)
     if received is None:
         return False
     plan, (seccomp, *passed) = received
-    build(plan["steps"], passed or open_trees(plan["trees"]))
+    build(plan["steps"], passed or open_trees(plan["trees"]), prepared)
     confine(plan["confine"], _read_all(seccomp))
     wire.send(control, {"event": "built"})
     return True

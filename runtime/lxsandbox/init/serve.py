@@ -31,6 +31,7 @@ class Server:
         self.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.commands = Commands(self.root, go)
         self.channels: dict[int, socket.socket] = {control.fileno(): control}
+        self.unsent: dict[int, list[tuple[dict[str, Any], list[int]]]] = {}
         self.poll = select.poll()
         self.poll.register(control.fileno(), select.POLLIN)
         self.main_args: list[str] | None = go["main"]
@@ -59,10 +60,15 @@ class Server:
     def run(self) -> None:
         """Serve until the control socket closes."""
         while True:
-            for fd, _ in self.poll.poll():
+            for fd, events in self.poll.poll():
                 if fd == self.wakeup:
                     self._children_ended()
-                elif fd in self.channels and not self._serve(self.channels[fd]) and fd == self.control.fileno():
+                    continue
+                if events & select.POLLOUT and fd in self.channels:
+                    self._catch_up(self.channels[fd])
+                if events == select.POLLOUT:
+                    continue
+                if fd in self.channels and not self._serve(self.channels[fd]) and fd == self.control.fileno():
                     return
 
     def _serve(self, sock: socket.socket) -> bool:
@@ -107,15 +113,39 @@ class Server:
         raise Refused("SandboxError", f"init knows no operation {name!r}")
 
     def _answer(self, sock: socket.socket, message: "dict[str, Any]", fds: "list[int] | tuple[()]" = ()) -> None:
+        """Send; to a peer that does not read, later. PID 1 must not wait for anybody."""
+        waiting = self.unsent.get(sock.fileno())
+        if waiting is None and not self._sent(sock, message, fds):
+            waiting = self.unsent[sock.fileno()] = []
+            self.poll.modify(sock.fileno(), select.POLLIN | select.POLLOUT)
+        if waiting is not None:
+            waiting.append((message, [os.dup(fd) for fd in fds]))
+
+    def _sent(self, sock: socket.socket, message: "dict[str, Any]", fds: "list[int] | tuple[()]") -> bool:
         try:
-            wire.send(sock, message, fds)
+            wire.send(sock, message, fds, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
         except OSError:
             self._forget(sock)
+        return True
+
+    def _catch_up(self, sock: socket.socket) -> None:
+        """Send what had to wait, as far as it goes."""
+        waiting = self.unsent.get(sock.fileno(), [])
+        while waiting and self._sent(sock, *waiting[0]):
+            for fd in waiting.pop(0)[1]:
+                os.close(fd)
+        if not waiting and self.unsent.pop(sock.fileno(), None) is not None:
+            self.poll.modify(sock.fileno(), select.POLLIN)
 
     def _forget(self, sock: socket.socket) -> None:
         fd = sock.fileno()
         if sock is not self.control and self.channels.pop(fd, None) is not None:
             self.poll.unregister(fd)
+            for _, passed in self.unsent.pop(fd, []):
+                for each in passed:
+                    os.close(each)
             sock.close()
 
     def _children_ended(self) -> None:

@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["STEPS", "Root", "StepFailed", "apply", "enter"]
+__all__ = ["STEPS", "Root", "StepFailed", "apply", "enter", "prepare"]
 
 
 class StepFailed(Exception):
@@ -33,19 +33,38 @@ class StepFailed(Exception):
 class Root:
     """A root file system in the making: descriptors of its working area, of its root mount, and of the trees passed in."""
 
-    def __init__(self, trees: Sequence[int]) -> None:
+    def __init__(self, trees: Sequence[int], prepared: int = -1) -> None:
         self.trees = trees
+        self.prepared = prepared
         self.work = -1
         self.top = -1
         self.overlays = 0
 
 
-def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int]) -> Root:
-    """Do `steps` in order in this mount namespace, whose propagation is private; steps name the detached mounts `trees` by index.
+def prepare(steps: "Sequence[dict[str, Any]]") -> int:
+    """Do the `steps` that every root has in common, below a file system of their own, and return its descriptor.
+
+    Roots made later in this namespace take over what lies there (`adopt`). Raises StepFailed.
+    """
+    area = Root(())
+    area.top = area.work = mounts.new_filesystem("tmpfs", [("size", "1m"), ("mode", "0755")])
+    _cover_root(area.top)
+    os.mkdir("empty", dir_fd=area.top)
+    _do(area, steps)
+    return area.top
+
+
+def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int], prepared: int = -1) -> Root:
+    """Do `steps` in order in this mount namespace, whose propagation is private; steps name the mounts `trees` by index.
 
     Raises StepFailed. The old root is still the root of this process: see `enter`.
     """
-    root = Root(trees)
+    root = Root(trees, prepared)
+    _do(root, steps)
+    return root
+
+
+def _do(root: Root, steps: "Sequence[dict[str, Any]]") -> None:
     os.umask(0)  # modes are as the plan has them
     for step in steps:
         arguments = {key: value for key, value in step.items() if key != "do"}
@@ -54,16 +73,15 @@ def apply(steps: "Sequence[dict[str, Any]]", trees: Sequence[int]) -> Root:
         except OSError as error:
             raise StepFailed(step, error) from error
     os.umask(0o022)
-    return root
 
 
 def enter(root: Root) -> None:
     """Make the finished root this process's root, and let go of the host's."""
     os.fchdir(root.top)
     mounts.pivot_root()
-    # Two lie over the new root now: the working area, and under it the host's root that it was mounted on.
-    mounts.detach(".")
-    mounts.detach(".")
+    # They lie over the new root now: the working area, under it what was prepared, and under both the host's root.
+    for _ in range(2 if root.prepared < 0 else 3):
+        mounts.detach(".")
     os.chdir("/")
 
 
@@ -76,11 +94,15 @@ def _work_in_tree(root: Root, *, tree: int) -> None:
     _start_work(root, root.trees[tree])
 
 
-def _start_work(root: Root, mount: int) -> None:
-    # Mounted over "/": the one folder that is there on every host. Lookups from this process's root still see what is below.
+def _cover_root(mount: int) -> None:
+    # Over "/": the one folder that is there on every host. Lookups from this process's root still see what is below.
     over = os.open("/", os.O_PATH | os.O_CLOEXEC)
     mounts.move_mount(mount, over)
     os.close(over)
+
+
+def _start_work(root: Root, mount: int) -> None:
+    _cover_root(mount)
     root.work = mount
     os.mkdir("root", dir_fd=mount)
     os.mkdir("empty", dir_fd=mount)
@@ -169,6 +191,13 @@ def _mount(root: Root, *, kind: str, target: str, options: "Sequence[tuple[str, 
     mount = mounts.new_filesystem(kind, options, attributes=attributes)
     _attach(root, mount, target, folder=True, links=False)
     os.close(mount)
+
+
+def _adopt(root: Root, *, target: str) -> None:
+    """Take over what `prepare` made for `target`, with all that is mounted on it."""
+    tree = mounts.open_tree(target.lstrip("/"), at=root.prepared, recursive=True)
+    _attach(root, tree, target, folder=True, links=False)
+    os.close(tree)
 
 
 def _bind(root: Root, *, tree: int, target: str, folder: bool) -> None:
@@ -262,6 +291,7 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "root_from_work": _root_from_work,
     "overlay": _overlay,
     "mount": _mount,
+    "adopt": _adopt,
     "bind": _bind,
     "bind_own": _bind_own,
     "copy_file": _copy_file,

@@ -15,7 +15,7 @@ from lxsandbox.security.masks import MASKED, READ_ONLY
 from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
 from lxsandbox.syscalls.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
-__all__ = ["HostFacts", "ImageRoot", "Plan", "Slice", "plan"]
+__all__ = ["HostFacts", "ImageRoot", "Plan", "Slice", "plan", "prepared_steps", "sources"]
 
 _QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -157,14 +157,37 @@ def _host_slices(made: Plan, facts: HostFacts, files: Sequence[tuple[str, str, i
                 made.do("folder", path=part.path, mode=int(HIDDEN_FOLDERS.get(part.path.lstrip("/"), "755"), 8))
 
 
+def prepared_steps(facts: HostFacts) -> list[dict[str, Any]]:
+    """What every root with a network of its own has at /proc, /sys and /dev, to be made before anything else is known."""
+    made = Plan()
+    _proc_and_sys(made, SandboxSpec(), facts)
+    _devices(made, facts)
+    return made.steps
+
+
 def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -> None:
+    if spec.network == "isolated" and not spec.nesting and not spec.sysctls:
+        for target in ("/proc", "/sys", "/dev"):
+            made.do("adopt", target=target)
+    else:
+        _proc_and_sys(made, spec, facts)
+        _devices(made, facts)
+    shared = [("size", str(disk_bytes)), ("mode", "1777")]
+    made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+    for device in spec.devices:
+        made.do("bind_own", source=device, target=device)
+    if spec.read_only:
+        for path, mode in (("/tmp", "1777"), ("/run", "755")):
+            made.do("mount", kind="tmpfs", target=path, options=[("size", str(disk_bytes)), ("mode", mode)], attributes=_QUIET)
+
+
+def _proc_and_sys(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
     made.do("mount", kind="proc", target="/proc", attributes=_QUIET)
     if spec.network == "isolated":
         made.do("mount", kind="sysfs", target="/sys", attributes=_QUIET | MOUNT_ATTR_RDONLY)
     else:
         # mount_namespaces(7): a new sysfs needs a network namespace of one's own.
         made.do("bind_own", source="/sys", target="/sys", recursive=True, attributes=_QUIET | MOUNT_ATTR_RDONLY)
-    _devices(made, spec, facts, disk_bytes)
     for name, value in spec.sysctls.items():
         made.do("sysctl", name=name, value=value)
     if not spec.nesting:
@@ -175,12 +198,9 @@ def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_b
         for path in READ_ONLY:
             if path in facts.existing:
                 made.do("protect", path=path)
-    if spec.read_only:
-        for path, mode in (("/tmp", "1777"), ("/run", "755")):
-            made.do("mount", kind="tmpfs", target=path, options=[("size", str(disk_bytes)), ("mode", mode)], attributes=_QUIET)
 
 
-def _devices(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -> None:
+def _devices(made: Plan, facts: HostFacts) -> None:
     made.do("mount", kind="tmpfs", target="/dev", options=[("size", "64k"), ("mode", "755")], attributes=MOUNT_ATTR_NOSUID)
     for name in _DEVICES:
         made.do("bind_own", source=f"/dev/{name}", target=f"/dev/{name}")
@@ -189,11 +209,8 @@ def _devices(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -
     group = [] if facts.single_id else [("gid", str(_TTY_GROUP))]
     terminals = [("ptmxmode", "0666"), ("mode", "0620"), *group]
     made.do("mount", kind="devpts", target="/dev/pts", options=terminals, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
-    shared = [("size", str(disk_bytes)), ("mode", "1777")]
-    made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
     made.do("mount", kind="mqueue", target="/dev/mqueue", attributes=_QUIET)
-    for device in spec.devices:
-        made.do("bind_own", source=device, target=device)
+    made.do("folder", path="/dev/shm", mode=0o1777)
 
 
 def _show(made: Plan, facts: HostFacts, visible: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from lxsandbox.errors import Death, SandboxError
 from lxsandbox.service.box import Box
+from lxsandbox.service.quiet import Quiet
 
 __all__ = ["Blanks"]
 
@@ -20,8 +21,9 @@ _KEPT = 3
 class Blanks:
     """A few blank boxes with a network of their own; for `network="host"`, which is rare, there are none."""
 
-    def __init__(self, make: Callable[[bool], Awaitable[Box]]) -> None:
+    def __init__(self, make: Callable[[bool], Awaitable[Box]], quiet: Quiet) -> None:
         self._make = make
+        self._quiet = quiet
         self._ready: deque[Box] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._closed = False
@@ -45,6 +47,7 @@ class Blanks:
 
     async def _fill(self) -> None:
         while len(self._ready) < _KEPT and not self._closed:
+            await self._quiet.wait()
             try:
                 self._ready.append(await self._make(True))
             except (SandboxError, OSError):

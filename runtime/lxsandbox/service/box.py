@@ -88,8 +88,8 @@ class Box:
             raise SandboxError(f"sandbox {self.id} died while it started: {self.ended.result()}")
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
-    async def build(self, shape: Shape, seccomp: int, userns: int | None) -> None:
-        """Have init make the root of this shape, and give up its privileges. Raises what kept it from that."""
+    def plan(self, shape: Shape, seccomp: int, userns: int | None) -> None:
+        """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError."""
         self.spec = shape.spec
         made = shape.plan(self.id, self.scratch)
         request = {"steps": made.steps, "trees": made.trees, "confine": shape.confinement(self.id)}
@@ -99,11 +99,14 @@ class Box:
         finally:
             for fd in trees:
                 os.close(fd)
+
+    async def built(self) -> None:
+        """Wait until it has. Raises what kept it from that."""
         await self._next_event("built")
         self.state = "parked"
 
-    async def go(self, message: wire.Message, spec: SandboxSpec, channel: socket.socket) -> None:
-        """Let a parked sandbox become what `spec` says, with `channel` as its first client's end."""
+    def go(self, message: wire.Message, spec: SandboxSpec, channel: socket.socket) -> None:
+        """Tell a parked init, or one that builds its root, to become what `spec` says; `channel` is its first client's end."""
         self.spec = spec
         self.name = spec.name or self.id
         self.log = Log() if message["main"] else None
@@ -112,12 +115,15 @@ class Box:
         os.close(null)
         if self.log:
             self.log.given_away()
-        if message["main"]:
+
+    async def started(self) -> None:
+        """Wait for its main command, where there is one, to have started. Raises what kept it from that."""
+        if self.log is not None:
             await self._next_event("ready")
         self.state = "running"
-        if spec.timeout is not None:
-            death = Death(reason="timeout", timeout_seconds=spec.timeout)
-            self._timer = asyncio.get_running_loop().call_later(spec.timeout, self.end, death)
+        if self.spec.timeout is not None:
+            death = Death(reason="timeout", timeout_seconds=self.spec.timeout)
+            self._timer = asyncio.get_running_loop().call_later(self.spec.timeout, self.end, death)
 
     async def ask(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> tuple[wire.Message, list[int]]:
         """A request to init. Raises SandboxDied when there is none any more."""
@@ -170,6 +176,7 @@ class Box:
 
     def _init_ended(self) -> None:
         """The kernel has ended init, and with it everything in its pid namespace."""
+        self._control.read_rest()  # its last words come before the news of its end
         asyncio.get_running_loop().remove_reader(self._pidfd)
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         os.close(self._pidfd)

@@ -64,7 +64,8 @@ class Client:
         try:
             if operation is None:
                 raise SandboxError(f"the service knows no operation {message.get('op')!r}")
-            answer, fds = await operation(message)
+            with self.run.factory.quiet.foreground():
+                answer, fds = await operation(message)
         except (SandboxError, OSError) as error:
             self.socket.send({"id": key, "error": _as_json(error)})
             return
@@ -126,6 +127,7 @@ class Client:
             "hostname": box.spec.hostname or box.name,
             "pid": box.pid,
             "spec": box.spec.as_json(),
+            "state": box.state,
         }
 
     async def _attach(self, message: wire.Message) -> _Answer:
@@ -211,7 +213,11 @@ class Client:
     async def _list(self, _: wire.Message) -> _Answer:
         boxes = [box for box in self.run.factory.boxes.values() if box.owner is not None]
         owners = {box.id: getattr(box.owner, "label", "") for box in boxes}
-        return {"sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes]}, []
+        stock = [box for box in self.run.factory.boxes.values() if box.owner is None and not box.ending]
+        return {
+            "sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes],
+            "stock": [{"id": box.id, "pid": box.pid} for box in stock],
+        }, []
 
     async def _figures(self, _: wire.Message) -> _Answer:
         peaks = [self.peak_bytes, *(box.stats()["memory_peak_bytes"] or 0 for box in self._owned() if box.state != "exited")]

@@ -7,15 +7,17 @@ import logging
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 
 from lxsandbox.cgroups import CgroupTree
 from lxsandbox.errors import Death, SandboxError
-from lxsandbox.rootfs.plan import HostFacts
+from lxsandbox.rootfs.plan import HostFacts, prepared_steps
 from lxsandbox.service.blanks import Blanks
 from lxsandbox.service.box import Box
 from lxsandbox.service.failures import explain_clone
 from lxsandbox.service.filters import FilterFiles
 from lxsandbox.service.identity import Mapping
+from lxsandbox.service.quiet import Quiet
 from lxsandbox.service.shapes import Shape
 from lxsandbox.service.spawner_link import SpawnerLink
 from lxsandbox.spec import Limits
@@ -38,13 +40,18 @@ class Factory:
         self.mapping = mapping
         self.boxes: dict[str, Box] = {}
         self.stuck: list[Box] = []  # what could not be removed in time, for the leak report
+        self.quiet = Quiet()
+        self._prepared = prepared_steps(facts)
         self._filters = FilterFiles()
-        self._blanks = Blanks(self.blank)
+        self._blanks = Blanks(self.blank, self.quiet)
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
-    async def build(self, shape: Shape, limits: Limits) -> Box:
-        """A parked sandbox. Raises SandboxError; then nothing of it is left."""
+    async def build(self, shape: Shape, limits: Limits, then: Callable[[Box], None] | None = None) -> Box:
+        """A parked sandbox; `then` is called as soon as init has been told to build, and may tell it more.
+
+        Raises SandboxError; then nothing of it is left.
+        """
         async with self._turns:
             box = self._blanks.take(shape.own_network) or await self.blank(shape.own_network)
             try:
@@ -53,7 +60,10 @@ class Factory:
                 if shape.spec.scratch == "disk":
                     box.scratch = f"{self.folder}/scratch/{box.id}"
                     os.makedirs(box.scratch, 0o700)
-                await box.build(shape, self._filters.descriptor(shape.spec), self.spawner.userns)
+                box.plan(shape, self._filters.descriptor(shape.spec), self.spawner.userns)
+                if then is not None:
+                    then(box)
+                await box.built()
             except OSError as error:
                 box.end(Death(reason="failed"))
                 raise explain_clone(error, shape.spec) from error
@@ -85,6 +95,7 @@ class Factory:
             "map": self.mapping.sandbox_map,
             "groups": not self.mapping.single,
             "own_network": own_network,
+            "prepared": self._prepared if own_network else [],
         }
         into = [] if box.cgroup.into_fd is None else [box.cgroup.into_fd]
         answer, (pidfd,) = await self.spawner.ask(request, [box.init_end.fileno(), *into])

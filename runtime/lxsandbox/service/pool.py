@@ -75,6 +75,7 @@ class Pool:
 
     async def _fill(self) -> None:
         while (shelf := self._shortest()) is not None and not self._closed:
+            await self._factory.quiet.wait()
             try:
                 box = await self._factory.build(shelf.shape, shelf.limits)
             except (SandboxError, OSError):

@@ -76,22 +76,29 @@ class Run:
     ) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         shape = await self._shape(spec, visible)
+        ours, theirs = wire.pair()
+
+        def go(box: Box) -> None:
+            box.owner = owner
+            self._remember(box)
+            box.go(go_message(spec, shape.facts, owner.env), spec, theirs)
+
         box = self.pool.take(shape)
         pooled = box is not None
-        if box is None:
-            box = await self.factory.build(shape, limits)
-        elif box.limits != limits:
-            box.cgroup.update(limits)
-            box.limits = limits
-        box.owner = owner
-        self._remember(box)
-        ours, theirs = wire.pair()
         try:
             with theirs:
-                await box.go(go_message(spec, shape.facts, {}), spec, theirs)
+                if box is None:
+                    box = await self.factory.build(shape, limits, go)
+                else:
+                    if box.limits != limits:
+                        box.cgroup.update(limits)
+                        box.limits = limits
+                    go(box)
+                await box.started()
         except BaseException:
             ours.close()
-            box.end(Death(reason="failed"))
+            if box is not None:
+                box.end(Death(reason="failed"))
             raise
         self.pool.used(shape, limits)
         return box, ours, pooled

@@ -141,7 +141,7 @@ def limits_of(spec: SandboxSpec, required: Collection[str], lacks: Mapping[str, 
 
 
 def go_message(spec: SandboxSpec, facts: HostFacts, env: Mapping[str, str]) -> dict[str, Any]:
-    """What a parked init is told when it may go, apart from the descriptors. `env` is what the image gives."""
+    """What a parked init is told when it may go, apart from the descriptors. `env` is what the client gives."""
     main = [*(spec.entrypoint or ()), *(spec.command or ())]
     return {
         "op": "go",

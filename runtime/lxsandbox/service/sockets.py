@@ -62,17 +62,24 @@ class MessageSocket:
             _close_all(fds)
         self._loop.remove_writer(self._sock.fileno())
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Take in one message; False when there is none now, or no peer any more."""
         try:
             received = wire.receive(self._sock)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             received = None
         if received is None:
             self.close()
-        else:
-            self._on_message(*received)
+            return False
+        self._on_message(*received)
+        return True
+
+    def read_rest(self) -> None:
+        """Take in what a peer that has ended said before."""
+        while not self.closed and self._readable():
+            pass
 
     def close(self) -> None:
         """Let go of the peer. Calling it again does nothing."""

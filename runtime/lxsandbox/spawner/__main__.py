@@ -1,4 +1,6 @@
-"""Entry point: `python -I -S …/spawner/__main__.py CONTROL_FD MODE`, MODE being `host` or `unshare`.
+"""Entry point: `python -I -S …/spawner/__main__.py CONTROL_FD MODE`, MODE being `host`, `unshare` or `mapped`.
+
+`host` makes sandboxes as the host's root. `unshare` makes a user namespace first, and goes on as `mapped` once it has ids.
 
 Isolated mode has no import path of its own, so the folder of the package is put on it here.
 """
@@ -9,4 +11,4 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rsplit("/", 3)[0])
     from lxsandbox.spawner.loop import main
 
-    main(int(sys.argv[1]), own_user_namespace=sys.argv[2] == "unshare")
+    main(int(sys.argv[1]), sys.argv[2])

@@ -5,8 +5,10 @@ It answers one request at a time, in order. Its children are the service's (CLON
 
 import gc
 import os
+import select
 import signal
 import socket
+import sys
 
 from lxsandbox import wire
 from lxsandbox.init import main as init
@@ -72,10 +74,16 @@ class Spawner:
             _unpack(fds[0], fds[1], request["path"])
         return {"pid": pid}, [pidfd]
 
+    def _next(self) -> "tuple[wire.Message, list[int]] | None":
+        try:
+            return wire.receive(self.service)
+        except ConnectionResetError:
+            return None  # the service was killed with something unread
+
     def serve(self) -> None:
         """Answer requests until the service closes its end."""
         operations = {"prepare": self.prepare, "clone": self.clone, "remove": self.remove, "unpack": self.unpack}
-        while (received := wire.receive(self.service)) is not None:
+        while (received := self._next()) is not None:
             request, fds = received
             answer: dict[str, Any] = {"id": request["id"]}
             passed: list[int] = []
@@ -149,18 +157,40 @@ def _user_namespace(id_map: str) -> int:
         os.close(pidfd)
 
 
-def main(service_fd: int, *, own_user_namespace: bool) -> None:
-    """Be the spawner of the service at the other end of `service_fd`."""
+def main(service_fd: int, mode: str) -> None:
+    """Be the spawner of the service at the other end of `service_fd`; the modes are those of the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then lets go
     service = socket.socket(fileno=service_fd)
     service.set_inheritable(False)
-    if own_user_namespace:
+    if mode == "unshare":
         clone.unshare(clone.CLONE_NEWUSER | clone.CLONE_NEWNS)
         mounts.set_propagation_private()
         # The service maps this process's ids now: newuidmap must run outside of the new namespace.
         wire.send(service, {"event": "unshared"})
+        select.select([service], [], [])  # its first request comes when it has; the one that follows reads it
+        _start_again_read_only(service)
+    elif mode == "mapped":
+        mounts.detach(os.path.realpath(sys.executable))
     # What is here now stays: no collection of it, and so no copy of its pages, in any init.
     gc.collect()
     gc.freeze()
     gc.disable()
     Spawner(service).serve()
+
+
+def _start_again_read_only(service: socket.socket) -> None:
+    """Become the spawner again, with an interpreter that is executed from a read-only mount of its file.
+
+    A script in a sandbox whose first line is `#!/proc/self/exe` runs this very file, beside its root. Where it belongs to the
+    user, as in a virtual environment, it could else change its mode, and on kernels that allow it its content (CVE-2019-5736).
+    """
+    # On the file's own path, since a loader finds libraries relative to it; it is detached once they have been loaded.
+    place = os.open(os.path.realpath(sys.executable), os.O_PATH | os.O_CLOEXEC)
+    tree = mounts.open_tree("", at=place)
+    mounts.mount_setattr(tree, set_=mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID)
+    mounts.move_mount(tree, place)
+    # Mapped by now, and root of the namespace: its capabilities outlast the exec.
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    service.set_inheritable(True)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], "mapped"])
