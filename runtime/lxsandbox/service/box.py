@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from dataclasses import asdict
 from typing import Any
 
@@ -50,7 +51,8 @@ class Box:
         self.ended: asyncio.Future[Death] = loop.create_future()
         self._pidfd = -1
         self._reason: Death | None = None
-        self._event: asyncio.Future[wire.Message] = loop.create_future()
+        self._events: deque[wire.Message] = deque()
+        self._event: asyncio.Future[None] = loop.create_future()  # done while there are events
         self._answers: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -68,8 +70,9 @@ class Box:
             status = message["status"]
             self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
         elif "event" in message:
+            self._events.append(message)
             if not self._event.done():
-                self._event.set_result(message)
+                self._event.set_result(None)
         elif (answer := self._answers.pop(message.get("id", -1), None)) is not None and not answer.done():
             answer.set_result((message, fds))
             return
@@ -78,9 +81,10 @@ class Box:
 
     async def _next_event(self, expected: str) -> None:
         await _first_of(self._event, self.ended)
-        if self._event.done():
-            message = self._event.result()
-            self._event = asyncio.get_running_loop().create_future()
+        if self._events:
+            message = self._events.popleft()
+            if not self._events:
+                self._event = asyncio.get_running_loop().create_future()
             if message["event"] == expected:
                 return
             raise explain(message["error"], self.spec)
