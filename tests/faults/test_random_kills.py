@@ -112,6 +112,6 @@ def test_all_killed_at_once_leaves_what_the_next_start_removes(runs: Runs, start
     for pid in everything:
         kill(pid)
     program.end()
-    for pid in inits:
+    for pid in everything:
         wait_for_end(pid)
     runs.clean_up()

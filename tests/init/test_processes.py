@@ -27,7 +27,7 @@ def sleeping(box: Sandbox) -> set[str]:
 
 def started(box: Sandbox, script: str) -> Process:
     """A shell that has done `script`, and waits."""
-    process = box.popen(["sh", "-c", f"{script}; echo ready; read x"])
+    process = box.popen(["sh", "-c", f"{script}\necho ready; read x"])
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

@@ -63,8 +63,9 @@ def test_a_user_is_looked_up_in_the_sandbox(box: Sandbox, user: str | int | None
 
 @pytest.mark.parametrize(
     "user",
-    ["nobody-here", "web:nobody-here", "web:", ":web", ":", "far", "short", "neg", "empty", "-1", "4294967295", "00", "0x0", "\uff11",
-     "99999999999999999999", "web:-1", "web:4294967295", "web:bad", "web:web:web", "../root", "root\n", "", " ", "0 ", "Root"],
+    ["nobody-here", "web:nobody-here", "web:", ":web", ":", "far", "short", "neg", "empty", "-1", "4294967295", "00", "0x0",
+     "\uff11",     "99999999999999999999", "web:-1", "web:4294967295", "web:bad", "web:web:web",
+     "../root", "root\n", "", " ", "0 ", "Root"],
 )  # fmt: skip
 def test_what_names_no_user_is_an_error_and_never_root(box: Sandbox, user: str) -> None:
     with pytest.raises(SpecError, match=r"user|id|group|empty"):

@@ -21,9 +21,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 def settle_process(keep: list[int]) -> None:
     """Let go of all that the clone inherited but the descriptors in `keep`: signals, descriptors, session."""
-    # The only ones that are not at their default: the spawner ignores one, Python two. Init's commands start from here.
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the only one that the spawner has not at its default
     os.setsid()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # 0 to 2 stay taken, so that no descriptor passed in later lands there, where dup2 would keep its close-on-exec flag.

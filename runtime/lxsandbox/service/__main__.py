@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from lxsandbox.service.spawner_link import SpawnerLink
 
 _FIRST_CLIENT_SECONDS = 30.0
 _END_SECONDS = 20.0
+_LAST_LOCK_SECONDS = 0.5
 _BACKLOG = 128
 
 _log = logging.getLogger("lxsandbox.service")
@@ -41,7 +43,7 @@ def main() -> int:
     except SandboxError as error:
         print(f"{type(error).__name__}: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return 1
-    leave_run(options.folder)
+    leave_run(options.folder, patience_seconds=_LAST_LOCK_SECONDS)
     return 0
 
 
@@ -66,7 +68,8 @@ async def _serve(folder: str, ready_fd: int | None) -> None:
     waiting.cancel()
     asyncio.get_running_loop().remove_reader(listener.fileno())
     listener.close()
-    os.unlink(socket_path(folder))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(socket_path(folder))
     await run.close(_END_SECONDS)
     spawner.stop()
     await cleaning
