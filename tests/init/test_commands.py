@@ -111,7 +111,8 @@ def test_a_signal_is_a_negative_code(sandbox: Sandbox, number: signal.Signals) -
 def test_a_command_starts_with_no_signal_ignored_or_blocked(sandbox: Sandbox) -> None:
     status = sandbox.check_output(["cat", "/proc/self/status"])
 
-    assert "SigIgn:\t0000000000000000" in status
+    # glibc's posix_spawn leaves its own two signals, 32 and 33, ignored; no program can ask for them.
+    assert "SigIgn:\t0000000180000000" in status or "SigIgn:\t0000000000000000" in status
     assert "SigBlk:\t0000000000000000" in status
 
 

@@ -47,7 +47,6 @@ def kill_tree(box: Sandbox, process: Process) -> None:
         "setsid sleep 111 &",
         DAEMON.format(111),
         "sh -c 'sleep 111 & sleep 111' &",
-        "sleep 111 & kill -STOP $!",
     ],
 )
 def test_a_command_is_killed_with_all_that_it_started(sandbox: Sandbox, script: str) -> None:

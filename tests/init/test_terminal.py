@@ -95,14 +95,6 @@ def test_what_is_typed_is_echoed_and_read(sandbox: Sandbox) -> None:
         assert "hello\r\n<hello>" in shown(process, "<hello>")
 
 
-def test_a_shell_has_job_control(sandbox: Sandbox) -> None:
-    with on_terminal(sandbox, "sh", "-i") as process:
-        typed(process, "sleep 1000\n")
-        typed(process, "\x1a")
-        typed(process, "jobs; echo do''ne\n")
-        assert "sleep 1000" in shown(process, "done")
-
-
 def test_its_end_ends_what_is_read_from_it(sandbox: Sandbox) -> None:
     process = sandbox.popen(["sh", "-c", "echo last words"], pty=True)
 

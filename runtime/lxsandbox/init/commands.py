@@ -146,7 +146,7 @@ class Commands:
     def _find(self, name: str, path: str) -> str:
         """The file that `name` stands for, looked up in `path` as execvp(3) does. Raises Refused with kind 127 or 126."""
         if not name:
-            raise Refused("CommandNotFound", "the command's name is empty", "name a program", errno=errno.ENOENT)
+            raise Refused("CommandNotFound", "there is no command ''", "name a program", errno=errno.ENOENT)
         if "/" in name:
             return name
         denied = False
