@@ -91,5 +91,8 @@ def _lines(root: int, path: str, fields: int) -> list[list[str]]:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
             return []
-        text = file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+        try:
+            text = file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return []  # a file of /proc that cannot be read so
     return [parts for line in text.splitlines() if len(parts := line.split(":")) == fields]
