@@ -46,6 +46,7 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self.ending_since = 0.0  # by the clock of the event loop; for the count of leaks
         self._counters = Counters()
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Death] = loop.create_future()
@@ -157,6 +158,7 @@ class Box:
         """Kill everything in the sandbox, for the reason given; the first reason is the one that counts."""
         if self._reason is None:
             self._reason = death
+            self.ending_since = asyncio.get_running_loop().time()
         if self._pidfd >= 0:
             try:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

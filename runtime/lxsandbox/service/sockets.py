@@ -41,8 +41,7 @@ class MessageSocket:
             except BlockingIOError:
                 self._loop.add_writer(self._sock.fileno(), self._writable)
             except OSError:
-                self._loop.call_soon(self.close)
-                return
+                return  # it has gone; what it said last is read before its end-of-file
         if len(self._pending) >= _MOST_PENDING:
             self._loop.call_soon(self.close)
             return
