@@ -5,6 +5,7 @@ sandbox has a /dev of its own. Extended attributes other than file capabilities 
 """
 
 import os
+import sys
 import tarfile
 
 TYPE_CHECKING = False  # loaded by a clone of the spawner
@@ -24,6 +25,7 @@ def unpack(stream: int, target: str) -> None:
     archive = tarfile.open(fileobj=open(stream, "rb"), mode="r|", errorlevel=2)  # noqa: SIM115 - closed by the end of the process
     os.chroot(target)
     os.chdir("/")
+    sys.meta_path.clear()  # what an import would find from here on is the archive's own code
     os.umask(0)
     folders: list[tarfile.TarInfo] = []
     size = 0

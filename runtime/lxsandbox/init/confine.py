@@ -30,6 +30,8 @@ def confine(given: "dict[str, Any]", seccomp: bytes) -> None:
         top = os.open("/", os.O_PATH | os.O_CLOEXEC)
         mounts.mount_setattr(top, set_=mounts.MOUNT_ATTR_RDONLY)
         os.close(top)
+    # The control socket is the lifeline; a frozen init cannot read it. The parent is the service's main thread.
+    privileges.die_with_parent()
     _drop(given["capabilities"])
     privileges.forbid_new_privileges()
     # After the last change of ids, which sets the flag anew: root inside could else ptrace init and read /proc/1/mem.

@@ -7,17 +7,11 @@ from ctypes import c_int, c_uint32, c_ulong
 from lxsandbox.syscalls._call import call
 
 __all__ = ["clear_ambient_capabilities", "drop_bounding_capability", "install_seccomp_filter", "set_capabilities"]
-__all__ += ["forbid_dumping", "forbid_new_privileges"]
+__all__ += ["die_with_parent", "forbid_dumping", "forbid_new_privileges"]
 
 # include/uapi/linux/prctl.h
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = (
-    4,
-    22,
-    23,
-    24,
-    38,
-    47,
-)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 23, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -44,6 +38,11 @@ def _prctl(option: int, *args: int) -> int:
 def forbid_new_privileges() -> None:
     """Nothing this process execs gains privileges, from now on and for all its children."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when the thread that is its parent ends; undone by a later change of ids, see prctl(2)."""
+    _prctl(_PR_SET_PDEATHSIG, 9)
 
 
 def forbid_dumping() -> None:
