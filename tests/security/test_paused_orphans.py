@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from pathlib import Path
+import tempfile
 
 import pytest
 from needs import needs
@@ -19,8 +19,9 @@ _WAIT_MS = 10_000
 
 
 @needs("cgroup-freezer")
-def test_a_paused_sandbox_dies_with_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LXSANDBOX_RUNTIME_DIR", str(tmp_path))
+def test_a_paused_sandbox_dies_with_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tempfile.mkdtemp(prefix="lx-")  # short: unix(7) bounds a socket's path to 107 bytes
+    monkeypatch.setenv("LXSANDBOX_RUNTIME_DIR", base)
     connection = ServiceConnection.open()
     sandbox = Sandbox(connection=connection)
     ends = [os.pidfd_open(sandbox.pid)]
@@ -43,3 +44,4 @@ def test_a_paused_sandbox_dies_with_its_service(tmp_path: Path, monkeypatch: pyt
             connection._process.wait()
         let_go(connection.folder)
         remove_dead_runs()
+        os.rmdir(base)
