@@ -5,6 +5,7 @@ Imports no runtime, and most of this package only when it is needed: a run that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 def _judge(error: Exception, item: pytest.Item, when: str) -> None:
     __tracebackhide__ = True
-    if any(base.__module__ == "lxsandbox.errors" for base in type(error).__mro__):
+    if "lxsandbox.errors" in sys.modules:  # else nothing of ours can have raised it
         from pytest_lxsandbox import outcomes
 
         outcomes.judge(error, item, when)
@@ -85,8 +86,12 @@ def _judge(error: Exception, item: pytest.Item, when: str) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    __tracebackhide__ = True
     try:
         yield
+    except Exception as error:
+        _judge(error, item, "teardown")
+        raise
     finally:
         if MADE in item.stash:
             from pytest_lxsandbox import report

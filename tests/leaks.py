@@ -75,6 +75,7 @@ class Holdings:
     descriptors: frozenset[str]
     folders: frozenset[str]
     service_runs: bool
+    alone: bool  # else groups and links, which may be another suite's, were not looked at
 
     @classmethod
     def now(cls, session_run: str) -> Holdings:
@@ -94,6 +95,7 @@ class Holdings:
             descriptors=_descriptors(),
             folders=_without({*foreign, session_run}, _folders()),
             service_runs=any(session_run in process.run for process in table.values() if process.run),
+            alone=alone,
         )
 
     def beyond(self, before: Holdings, session_run: str) -> dict[str, list[str]]:
@@ -103,6 +105,8 @@ class Holdings:
             kind: sorted(getattr(self, kind) - getattr(before, kind))
             for kind in ("processes", "mounts", "cgroups", "links", "descriptors", "folders")
         }
+        if not before.alone:
+            found["cgroups"] = found["links"] = []
         if started:  # by this test, for all that follow: its connection and its group are meant to stay
             found["descriptors"] = []
             found["cgroups"] = [path for path in found["cgroups"] if session_run not in path]

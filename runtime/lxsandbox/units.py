@@ -34,7 +34,7 @@ def parse_size(value: int | str, *, what: str = "size") -> int:
         factor, fraction = _FACTORS[match[3].upper()], match[2] or "0"
         size = int(match[1]) * factor + int(fraction) * factor // 10 ** len(fraction)
     if not 0 < size < 2**63:
-        raise SpecError(f"{what}={value!r} is out of range", hint="a size is at least one byte")
+        raise SpecError(f"{what}={value!r} is out of range", hint="a size is from one byte to 8 EiB")
     return size
 
 

@@ -60,9 +60,12 @@ def receive(sock: socket.socket, flags: int = 0) -> tuple[Message, list[int]] | 
 
     Raises OSError, also EBADMSG for what no peer of ours would send; then no descriptor is left open.
     """
-    data, ancillary, message_flags, _ = sock.recvmsg(
-        _INLINE_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4), flags | socket.MSG_CMSG_CLOEXEC
-    )
+    asked = (_INLINE_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4), flags | socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, message_flags, _ = sock.recvmsg(*asked)
+    except ConnectionResetError:
+        # The peer ended with something of ours unread. That is told once; what it said before is still there.
+        data, ancillary, message_flags, _ = sock.recvmsg(*asked)
     fds: list[int] = []
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

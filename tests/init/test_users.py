@@ -34,8 +34,9 @@ SHOW = ["sh", "-c", 'echo "$(id -u):$(id -g):$(id -G):$USER:$HOME"']
 
 @pytest.fixture
 def box(sandbox: Sandbox) -> Sandbox:
-    sandbox.path("/etc/passwd").write_text(PASSWD)
-    sandbox.path("/etc/group").write_text(GROUP)
+    for path, text in (("/etc/passwd", PASSWD), ("/etc/group", GROUP)):
+        sandbox.path(path).unlink()  # a plain user's sandbox may replace the host's file, not write to it
+        sandbox.path(path).write_text(text)
     return sandbox
 
 

@@ -19,7 +19,7 @@ SHADOW = ("/etc/shadow", "root:*:::::::\n", 0o640)
 
 
 def facts(*existing: str, **changes: Any) -> HostFacts:
-    fields = {"idmap": True, "whole_root": True, "single_id": False, "existing": frozenset(existing)} | changes
+    fields: dict[str, Any] = {"idmap": True, "whole_root": True, "single_id": False, "existing": frozenset(existing)} | changes
     return HostFacts(**fields)
 
 
@@ -28,7 +28,7 @@ def as_plain_user(*slices: Slice, existing: tuple[str, ...] = ()) -> HostFacts:
 
 
 def made(spec: SandboxSpec | None = None, *, image: ImageRoot = LAYERS, host: HostFacts | None = None, **options: Any) -> Plan:
-    options = {"disk_bytes": 64 * MIB, "visible": {}} | options
+    options = {"disk_bytes": 64 * MIB, "visible": {}, **options}
     return plan(image, spec or SandboxSpec(), facts() if host is None else host, **options)
 
 
@@ -150,7 +150,7 @@ def test_a_copied_folder_is_an_overlay_and_a_copied_file_a_file() -> None:
 
 
 def test_the_spec_s_mounts_come_last_and_in_their_order() -> None:
-    mounts = [Tmpfs("/a", "1M"), Bind("/data", "/a/b"), Tmpfs("/tmp", "1M")]
+    mounts: list[Bind | Tmpfs] = [Tmpfs("/a", "1M"), Bind("/data", "/a/b"), Tmpfs("/tmp", "1M")]
     planned = made(SandboxSpec(mounts=mounts, read_only=True), host=facts("/data/"))
 
     assert [step["target"] for step in planned.steps[-3:]] == ["/a", "/a/b", "/tmp"]

@@ -1,11 +1,10 @@
-"""Classes 1 to 4, 12 and 16 of the threat model: init, descriptors, privileges, terminals."""
+"""Classes 1 to 3, 12 and 16 of the threat model: init, descriptors, privileges, terminals."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,16 +75,6 @@ def test_init_can_be_neither_traced_nor_read_nor_entered(sandbox: Sandbox) -> No
     )
 
     assert set(result.split()) <= {"EPERM", "EACCES", "EIO", "ENOENT"}, result
-
-
-def test_no_secret_of_the_hosts_environment_is_inside(
-    make_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LXSANDBOX_TEST_TOKEN", "s3cr3t-of-the-host")
-
-    shown = make_sandbox().run(["sh", "-c", "env; cat /proc/*/environ 2>/dev/null"]).stdout
-
-    assert "s3cr3t-of-the-host" not in shown
 
 
 def test_inheritable_and_ambient_capabilities_are_empty(sandbox: Sandbox) -> None:

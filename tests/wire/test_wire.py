@@ -136,6 +136,15 @@ def test_end_of_file_is_none(ends: Ends) -> None:
     assert wire.receive(ends[1]) is None
 
 
+def test_the_last_words_of_a_peer_that_left_our_own_unread_arrive(ends: Ends) -> None:
+    wire.send(ends[0], {"never": "read"})
+    wire.send(ends[1], {"last": "words"})
+    ends[1].close()
+
+    assert wire.receive(ends[0]) == ({"last": "words"}, [])
+    assert wire.receive(ends[0]) is None
+
+
 def test_sending_to_nobody_is_a_broken_pipe_and_no_signal(ends: Ends) -> None:
     ends[1].close()
 

@@ -25,7 +25,7 @@ def unpack(stream: int, target: str) -> None:
     archive = tarfile.open(fileobj=open(stream, "rb"), mode="r|", errorlevel=2)  # noqa: SIM115 - closed by the end of the process
     os.chroot(target)
     os.chdir("/")
-    sys.meta_path.clear()  # what an import would find from here on is the archive's own code
+    sys.meta_path.clear()  # what an import would find from here on is the archive's
     os.umask(0)
     folders: list[tarfile.TarInfo] = []
     size = 0
@@ -33,10 +33,15 @@ def unpack(stream: int, target: str) -> None:
         size += member.size
         if count > _MAX_ENTRIES or size > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_ENTRIES} entries or {_MAX_BYTES >> 30} GiB")
+        if member.size < 0:
+            raise ValueError(f"entry {member.name!r} is {member.size} bytes long")
         path = _inside(member.name)
         if path == "/":
             continue
-        _make(archive, member, path)
+        try:
+            _make(archive, member, path)
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"entry {member.name!r}: {error}") from error
         if member.isdir():
             folders.append(member)
     for folder in reversed(folders):  # last, since making what is in them changes their times
@@ -49,6 +54,13 @@ def _inside(name: str) -> str:
     if ".." in parts or "\0" in name:
         raise ValueError(f"entry {name!r} leads out of the root")
     return "/" + "/".join(parts)
+
+
+def _link_target(member: tarfile.TarInfo) -> str:
+    try:
+        return _inside(member.linkname)
+    except ValueError as error:
+        raise ValueError(f"entry {member.name!r}: {error}") from error
 
 
 def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
@@ -68,7 +80,7 @@ def _make(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
     elif member.issym():
         os.symlink(member.linkname, path)
     elif member.islnk():
-        os.link(_inside(member.linkname), path, follow_symlinks=False)
+        os.link(_link_target(member), path, follow_symlinks=False)
         return
     elif member.isfifo():
         os.mkfifo(path, 0o600)

@@ -116,6 +116,8 @@ class Commands:
         if failure:
             os.waitpid(pid, 0)
             raise Refused(**json.loads(failure))
+        # Not by the child before its exec: /proc/PID of what is not dumpable belongs to the host's root, see proc(5).
+        _raise_oom_score(f"/proc/{pid}/oom_score_adj")
         return pid
 
     def _become(self, stdio: list[int], account: Account, pty: bool) -> None:
@@ -127,7 +129,6 @@ class Commands:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         for default in _DEFAULT_SIGNALS:
             signal.signal(default, signal.SIG_DFL)
-        _raise_oom_score("/proc/self/oom_score_adj")
         for name, value in self.rlimits.items():
             _set_rlimit(name, value)
         if not self.single_id:

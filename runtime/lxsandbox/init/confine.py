@@ -26,10 +26,10 @@ def confine(given: "dict[str, Any]", seccomp: bytes) -> None:
     unshare(CLONE_NEWCGROUP)
     for path, text, mode in given["files"]:
         _write(path, text, mode)
-    if given["read_only"]:
-        top = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        mounts.mount_setattr(top, set_=mounts.MOUNT_ATTR_RDONLY)
-        os.close(top)
+    for path in given["read_only"]:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        mounts.mount_setattr(place, set_=mounts.MOUNT_ATTR_RDONLY)
+        os.close(place)
     # The control socket is the lifeline; a frozen init cannot read it. The parent is the service's main thread.
     privileges.die_with_parent()
     _drop(given["capabilities"])

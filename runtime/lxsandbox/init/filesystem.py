@@ -7,7 +7,7 @@ import time
 
 from lxsandbox.rootfs.removal import remove_tree
 from lxsandbox.rootfs.targets import parent_and_name
-from lxsandbox.syscalls.files import openat2
+from lxsandbox.syscalls.files import is_of_proc, openat2
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def _open(root: int, request: "dict[str, Any]") -> "tuple[dict[str, Any], list[i
     if kind not in (stat.S_IFREG, stat.S_IFDIR):
         os.close(fd)  # a FIFO would block the client, and a device is none of its business
         raise OSError(errno.EINVAL, "not a regular file")
+    if flags & (os.O_WRONLY | os.O_RDWR) and is_of_proc(fd):
+        os.close(fd)  # a link may lead to /proc/1/mem: what a client copies there would become code of init's
+        raise OSError(errno.EACCES, "a file of /proc is not written to from outside")
     return {}, [fd]
 
 

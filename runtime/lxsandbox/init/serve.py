@@ -95,6 +95,8 @@ class Server:
                 "message": error.strerror,
                 "filename": request.get("path"),
             }
+        except Exception as error:  # noqa: BLE001 - nonsense from a client must not end PID 1, and with it the sandbox
+            answer["error"] = {"kind": "SandboxError", "message": f"init cannot do {request.get('op')!r}: {error!r}"}
         finally:
             for fd in fds:
                 os.close(fd)
@@ -205,8 +207,9 @@ class Server:
         main = self.main["pid"]
         self.main = {"pid": None, "status": None}
         signal_all(signal.SIGKILL)
-        while self.commands.running:
-            pid, status = os.waitpid(-1, 0)
+        # Orphans too: what the old main command started may hold its port or lock until it has gone.
+        while (ended := _next_ended()) is not None:
+            pid, status = ended
             owner = self.commands.running.pop(pid, None)
             if owner is not None and pid != main and owner.fileno() >= 0:
                 self._answer(owner, {"event": "exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
@@ -225,6 +228,14 @@ class Server:
             raise Refused("SandboxError", "only the service adds channels")
         self.add_channel(fds.pop(0))
         return {}
+
+
+def _next_ended() -> tuple[int, int] | None:
+    """Wait for a child to end: its pid and wait status; None once there is no child."""
+    try:
+        return os.waitpid(-1, 0)
+    except ChildProcessError:
+        return None
 
 
 def _ignore(*_: object) -> None:

@@ -87,12 +87,15 @@ def _lines(root: int, path: str, fields: int) -> list[list[str]]:
         fd = openat2(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return []
-    with open(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
             return []
-        try:
+        with open(fd, "rb", closefd=False) as file:
             text = file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return []  # a file of /proc that cannot be read so
-    return [parts for line in text.splitlines() if len(parts := line.split(":")) == fields]
+    except OSError:
+        return []  # a file of /proc that cannot be read so
+    finally:
+        os.close(fd)
+    # Not splitlines: what a user may have in the comment of its own line must not begin another.
+    return [parts for line in text.split("\n") if len(parts := line.split(":")) == fields]

@@ -22,6 +22,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _TTY_GROUP = 5  # the group tty of every Linux distribution, which grantpt(3) expects of a terminal
 _BYTES_PER_INODE = 4096
+_DEV_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +93,7 @@ def plan(
     """
     made = Plan()
     if scratch is None:
-        made.do("work_in_memory", size=disk_bytes, inodes=max(1024, disk_bytes // _BYTES_PER_INODE))
+        made.do("work_in_memory", size=disk_bytes, inodes=_inodes(disk_bytes))
     else:
         made.do("work_in_tree", tree=made.tree(scratch, idmap=facts.idmap))
     if image.layers is not None:
@@ -172,13 +173,13 @@ def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_b
     else:
         _proc_and_sys(made, spec, facts)
         _devices(made, facts)
-    shared = [("size", str(disk_bytes)), ("mode", "1777")]
+    shared = _in_memory(disk_bytes, "1777")
     made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
     for device in spec.devices:
         made.do("bind_own", source=device, target=device)
     if spec.read_only:
         for path, mode in (("/tmp", "1777"), ("/run", "755")):
-            made.do("mount", kind="tmpfs", target=path, options=[("size", str(disk_bytes)), ("mode", mode)], attributes=_QUIET)
+            made.do("mount", kind="tmpfs", target=path, options=_in_memory(disk_bytes, mode), attributes=_QUIET)
 
 
 def _proc_and_sys(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
@@ -201,7 +202,7 @@ def _proc_and_sys(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
 
 
 def _devices(made: Plan, facts: HostFacts) -> None:
-    made.do("mount", kind="tmpfs", target="/dev", options=[("size", "64k"), ("mode", "755")], attributes=MOUNT_ATTR_NOSUID)
+    made.do("mount", kind="tmpfs", target="/dev", options=_in_memory(_DEV_BYTES, "755"), attributes=MOUNT_ATTR_NOSUID)
     for name in _DEVICES:
         made.do("bind_own", source=f"/dev/{name}", target=f"/dev/{name}")
     for name, target in _DEVICE_LINKS.items():
@@ -226,7 +227,7 @@ def _show(made: Plan, facts: HostFacts, visible: Mapping[str, str]) -> None:
 
 def _user_mount(made: Plan, mount: Bind | Tmpfs, facts: HostFacts) -> None:
     if isinstance(mount, Tmpfs):
-        options = [("size", str(mount.size)), ("mode", "1777")]
+        options = _in_memory(int(mount.size), "1777")
         made.do("mount", kind="tmpfs", target=mount.dst, options=options, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
         return
     source = os.fspath(mount.src)
@@ -244,3 +245,13 @@ def _user_mount(made: Plan, mount: Bind | Tmpfs, facts: HostFacts) -> None:
 def sources(spec: SandboxSpec) -> Sequence[str]:
     """The paths of the host that the spec's mounts and devices name."""
     return [*(os.fspath(mount.src) for mount in spec.mounts if isinstance(mount, Bind)), *spec.devices]
+
+
+def _inodes(size: int) -> int:
+    # tmpfs(5) allows half as many as the host has pages, and each takes kernel memory that no size bounds.
+    return max(1024, size // _BYTES_PER_INODE)
+
+
+def _in_memory(size: int, mode: str) -> list[tuple[str, str]]:
+    """The options of a tmpfs that holds `size` bytes."""
+    return [("size", str(size)), ("nr_inodes", str(_inodes(size))), ("mode", mode)]

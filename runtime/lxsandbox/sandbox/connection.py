@@ -19,7 +19,7 @@ from lxsandbox.errors import SandboxError, ServiceLost
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
 from lxsandbox.sandbox.environment import shown_folders, shown_variables
 from lxsandbox.sandbox.launching import dial, end_service, log_tail, start_lock, start_service
-from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path
+from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path, usable
 
 __all__ = ["Hello", "ServiceConnection", "default_connection", "release_default_connection"]
 
@@ -85,7 +85,7 @@ class ServiceConnection:
 
     @classmethod
     def _join(cls, folder: str, greeting: dict[str, Any], *, start: bool) -> Self:
-        with start_lock(folder):
+        with usable(folder), start_lock(folder):
             for _ in range(_START_ATTEMPTS):
                 if connection := cls._greet(folder, None, greeting):
                     return connection

@@ -84,7 +84,7 @@ class Control:
     def _check_usable(self) -> None:
         if self.death is not None:
             self.raise_death()
-        if self.paused:
+        if self.paused and not self.channel.ended:
             raise SandboxError(f"sandbox {self.name} is paused, and answers nothing", hint="call resume() first")
 
 

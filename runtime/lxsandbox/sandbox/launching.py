@@ -6,6 +6,7 @@ What is said to it afterwards is the connection's.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lxsandbox.errors import SandboxError, ServiceLost
+from lxsandbox.sandbox.remote_errors import error_from_wire
 
 __all__ = ["LOG_NAME", "dial", "end_service", "log_tail", "service_environment", "start_lock", "start_service"]
 
@@ -38,12 +40,14 @@ _KEPT = frozenset(
 )
 _KEPT_PREFIXES = ("LXSANDBOX_", "XDG_")
 _TAIL_BYTES = 4096
+_READY = b"1"
+_FIRST_WORDS_BYTES = 4096  # pipe(7): what is written at once up to here is read at once
 
 
 def start_service(folder: str) -> subprocess.Popen[bytes]:
     """Start the service of the run in `folder` and wait until it listens.
 
-    Raises SandboxError, with the last line of its log as the message, where it ends instead.
+    Where it ends instead, raises the error that it gives as the reason; where it gives none, ServiceLost with the end of its log.
     """
     ready, ready_there = os.pipe2(os.O_CLOEXEC)
     try:
@@ -51,10 +55,11 @@ def start_service(folder: str) -> subprocess.Popen[bytes]:
             process = _spawn(folder, ready_there)
         finally:
             os.close(ready_there)
-        if _wait_ready(ready):
+        said = _first_words(ready)
+        if said == _READY:
             return process
         end_service(process)
-        raise _start_failed(folder)
+        raise error_from_wire(json.loads(said)) if said else _start_failed(folder)
     finally:
         os.close(ready)
 
@@ -85,6 +90,9 @@ def dial(path: str) -> socket.socket | None:
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
         return None
+    except BaseException:
+        sock.close()
+        raise
     # unix(7), SO_PEERCRED: pid, uid, gid of who listens. A socket that another user put there is not our service.
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     if uid != os.geteuid():
@@ -131,10 +139,11 @@ def _spawn(folder: str, ready_fd: int) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _wait_ready(ready: int) -> bool:
+def _first_words(ready: int) -> bytes:
+    """That the service listens, or the error that keeps it from that; nothing when it has ended or takes too long."""
     poll = select.poll()
     poll.register(ready, select.POLLIN)
-    return bool(poll.poll(_READY_TIMEOUT_SECONDS * 1000)) and os.read(ready, 1) != b""
+    return os.read(ready, _FIRST_WORDS_BYTES) if poll.poll(_READY_TIMEOUT_SECONDS * 1000) else b""
 
 
 def _start_failed(folder: str) -> SandboxError:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
+from typing import BinaryIO
 
 from lxsandbox.cgroups import open_tree, remove_leftovers
 from lxsandbox.errors import SandboxError
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.facts import collect_facts
+from lxsandbox.service.failures import error_as_json
 from lxsandbox.service.identity import choose_mapping
 from lxsandbox.service.leftovers import leave_run, remove_dead_runs
 from lxsandbox.service.run import Run
-from lxsandbox.service.run_folder import hold, socket_path
+from lxsandbox.service.run_folder import hold, socket_path, usable
 from lxsandbox.service.spawner_link import SpawnerLink
 
 _FIRST_CLIENT_SECONDS = 30.0
@@ -35,34 +39,41 @@ def main() -> int:
     parser.add_argument("--folder", required=True)
     parser.add_argument("--ready-fd", type=int)
     options = parser.parse_args()
+    ready = None if options.ready_fd is None else open(options.ready_fd, "wb", buffering=0)  # noqa: SIM115 - closed when told
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
         if not hold(options.folder):
             raise SandboxError(f"the run folder {options.folder} has gone")
-        asyncio.run(_serve(options.folder, options.ready_fd))
+        asyncio.run(_serve(options.folder, ready))
     except SandboxError as error:
         print(f"{type(error).__name__}: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
+        _tell_failure(ready, error)
         return 1
     leave_run(options.folder, patience_seconds=_LAST_LOCK_SECONDS)
     return 0
 
 
-async def _serve(folder: str, ready_fd: int | None) -> None:
+async def _serve(folder: str, ready: BinaryIO | None) -> None:
     name = os.path.basename(folder)
     await asyncio.to_thread(remove_leftovers, name)  # of a service of this same run that was killed
     mapping = choose_mapping()
     tree = open_tree(name)
     facts = collect_facts(mapping)
-    spawner = SpawnerLink(mapping, idmap=facts.idmap)
-    await spawner.start()
-    run = Run(name, Factory(folder, tree, spawner, facts, mapping))
+    spawner = SpawnerLink(mapping, idmap=facts.idmap, descriptors=_raise_descriptors())
+    try:
+        await spawner.start()
+        run = Run(name, Factory(folder, tree, spawner, facts, mapping))
+        with usable(folder):
+            listener = _listen(socket_path(folder), run)
+    except BaseException:
+        spawner.stop()
+        await asyncio.to_thread(tree.remove)
+        raise
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, run.finished.set)
     cleaning = asyncio.get_running_loop().create_task(_clean_up_after_others())
-    listener = _listen(socket_path(folder), run)
-    if ready_fd is not None:
-        os.write(ready_fd, b"1")
-        os.close(ready_fd)
+    if ready is not None:
+        _tell_starter(ready, run)
     waiting = asyncio.get_running_loop().call_later(_FIRST_CLIENT_SECONDS, run.nobody_came)
     await run.finished.wait()
     waiting.cancel()
@@ -73,6 +84,41 @@ async def _serve(folder: str, ready_fd: int | None) -> None:
     await run.close(_END_SECONDS)
     spawner.stop()
     await cleaning
+
+
+def _raise_descriptors() -> tuple[int, int]:
+    """Take all descriptors that this process may have: each sandbox costs five. What it had is returned, for others to have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
+
+
+def _tell_starter(ready: BinaryIO, run: Run) -> None:
+    """Tell whoever started this service that it listens; should that process end before it is a client, so does the service."""
+    with ready:
+        try:
+            _watch_starter(run)
+            ready.write(b"1")
+        except (BrokenPipeError, ProcessLookupError):  # it has ended
+            run.finished.set()
+
+
+def _tell_failure(ready: BinaryIO | None, error: SandboxError) -> None:
+    """Tell whoever waits for this service why there will be none; one that was told of the start waits no more."""
+    if ready is not None and not ready.closed:
+        with contextlib.suppress(BrokenPipeError), ready:
+            ready.write(json.dumps(error_as_json(error)).encode())
+
+
+def _watch_starter(run: Run) -> None:
+    starter = os.pidfd_open(os.getppid())
+
+    def ended() -> None:
+        asyncio.get_running_loop().remove_reader(starter)
+        os.close(starter)
+        run.nobody_came()
+
+    asyncio.get_running_loop().add_reader(starter, ended)
 
 
 async def _clean_up_after_others() -> None:

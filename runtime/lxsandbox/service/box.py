@@ -90,7 +90,9 @@ class Box:
                 return
             raise explain(message["error"], self.spec)
         if self.ended.done():
-            raise SandboxError(f"sandbox {self.id} died while it started: {self.ended.result()}")
+            death = self.ended.result()
+            hint = "ask for more memory=" if death.reason == "oom" else ""
+            raise SandboxError(f"sandbox {self.id} died while it started: {death}", hint=hint)
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
     def plan(self, shape: Shape, seccomp: int, userns: int | None) -> None:
@@ -139,7 +141,7 @@ class Box:
         self._answers[self._next] = answer
         self._control.send({"id": self._next, "op": op, **fields}, fds)
         await _first_of(answer, self.ended)
-        if not answer.done():
+        if not answer.done() or answer.cancelled():
             if self.ended.done():
                 raise SandboxDied(self.name, self.ended.result())
             raise SandboxError(f"sandbox {self.name} does not answer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from lxsandbox.errors import Death, HostUnsupported, SandboxDied, SandboxError
 from lxsandbox.service import leaks
 from lxsandbox.service.box import Box
 from lxsandbox.service.facts import shown_folders
+from lxsandbox.service.failures import error_as_json
 from lxsandbox.service.shapes import limits_of
 from lxsandbox.service.sockets import MessageSocket
 from lxsandbox.spec import SandboxSpec, check_env
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
+_log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0
 _Answer = tuple[dict[str, Any], list[int]]
 
@@ -67,7 +70,13 @@ class Client:
             with self.run.factory.quiet.foreground():
                 answer, fds = await operation(message)
         except (SandboxError, OSError) as error:
-            self.socket.send({"id": key, "error": _as_json(error)})
+            self.socket.send({"id": key, "error": error_as_json(error)})
+            return
+        except Exception as error:  # noqa: BLE001 - nonsense, or a fault of ours: said to this client, and all others go on
+            _log.exception("%r cannot be answered", message.get("op"))
+            hint = "see service.log in the folder of the run; with a request that makes sense, please report it"
+            nonsense = SandboxError(f"the service cannot answer {message.get('op')!r}: {error!r}", hint=hint)
+            self.socket.send({"id": key, "error": error_as_json(nonsense)})
             return
         self.socket.send({"id": key, "ok": answer}, fds)
         for fd in fds:
@@ -216,7 +225,7 @@ class Client:
         stock = [box for box in self.run.factory.boxes.values() if box.owner is None and not box.ending]
         return {
             "sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes],
-            "stock": [{"id": box.id, "pid": box.pid} for box in stock],
+            "stock": [{"id": box.id, "pid": box.pid, "state": box.state} for box in stock],
         }, []
 
     async def _figures(self, _: wire.Message) -> _Answer:
@@ -240,12 +249,3 @@ class Client:
         last = await self.run.last_words(self)
         await self.run.factory.settle(_SETTLE_SECONDS)
         return {"leaked": leaks.count(self.run.factory), "last": last}, []
-
-
-def _as_json(error: SandboxError | OSError) -> dict[str, Any]:
-    if isinstance(error, SandboxDied):
-        return {"kind": "SandboxDied", "message": error.message, "name": error.name, "death": error.death.as_json()}
-    if isinstance(error, SandboxError):
-        capability = {"capability": error.capability} if isinstance(error, HostUnsupported) else {}
-        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, **capability}
-    return {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error), "filename": error.filename}

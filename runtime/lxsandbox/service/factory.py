@@ -19,7 +19,7 @@ from lxsandbox.service.filters import FilterFiles
 from lxsandbox.service.identity import Mapping
 from lxsandbox.service.quiet import Quiet
 from lxsandbox.service.shapes import Shape
-from lxsandbox.service.spawner_link import SpawnerLink
+from lxsandbox.service.spawner_link import SpawnerDied, SpawnerLink
 from lxsandbox.spec import Limits
 
 __all__ = ["Factory"]
@@ -74,6 +74,12 @@ class Factory:
 
     async def blank(self, own_network: bool) -> Box:
         """An init in namespaces and a group of its own, which no image or spec has touched. Raises SandboxError."""
+        try:
+            return await self._blank(own_network)
+        except SpawnerDied:  # an init that it has made and not told of ends with the socket of the first box
+            return await self._blank(own_network)
+
+    async def _blank(self, own_network: bool) -> Box:
         name = f"lxs-{secrets.token_hex(5)}"
         box = Box(name, self.tree.create(name, Limits(swap_bytes=None)))
         self.boxes[name] = box

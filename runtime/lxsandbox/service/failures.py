@@ -7,10 +7,10 @@ import os
 from typing import Any
 
 from lxsandbox import errors
-from lxsandbox.errors import HostUnsupported, ImageError, SandboxError, SpecError
+from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError, SpecError
 from lxsandbox.spec import SandboxSpec
 
-__all__ = ["explain", "explain_clone"]
+__all__ = ["error_as_json", "explain", "explain_clone"]
 
 _DOCTOR = "`lxsandbox doctor` tells what this host lacks"
 
@@ -35,6 +35,13 @@ def _explain_step(step: dict[str, Any], number: int, message: str, spec: Sandbox
             f"image {spec.image!r} is refused: its {target} is a link or no folder, and the kernel's own files must lie there",
             hint="make it a plain folder in the image",
         )
+    if number == errno.ENOSPC:
+        return SandboxError(f"no space for the sandbox's root: {message}", hint="ask for a larger disk=")
+    if step["do"] == "sysctl":
+        return SpecError(
+            f"sysctls={{{step['name']!r}: {step['value']!r}}} is refused by the kernel: {os.strerror(number)}",
+            hint="see the name and its values in `sysctl -a`",
+        )
     if step["do"] == "overlay":
         return HostUnsupported(
             f"overlayfs in a user namespace does not work here: {message}",
@@ -46,8 +53,6 @@ def _explain_step(step: dict[str, Any], number: int, message: str, spec: Sandbox
         return HostUnsupported(
             f"a fresh {step['kind']} is refused here (mount too revealing): {message}", hint=hint, capability="proc-mount"
         )
-    if number == errno.ENOSPC:
-        return SandboxError(f"no space for the sandbox's root: {message}", hint="ask for a larger disk=")
     return SandboxError(f"the sandbox's root could not be made at {target}: {message}", hint=_DOCTOR)
 
 
@@ -73,3 +78,13 @@ def explain_clone(error: OSError, spec: SandboxSpec) -> SandboxError:
     if "open_tree" in text and error.errno in (errno.ENOENT, errno.EACCES):
         return SpecError(f"a folder of image {spec.image!r} or a Bind's src cannot be opened: {text}")
     return SandboxError(f"the sandbox was not started: {text}", hint=_DOCTOR)
+
+
+def error_as_json(error: SandboxError | OSError) -> dict[str, Any]:
+    """The error as it travels to a client, which makes the same of it again."""
+    if isinstance(error, SandboxDied):
+        return {"kind": "SandboxDied", "message": error.message, "name": error.name, "death": error.death.as_json()}
+    if isinstance(error, SandboxError):
+        capability = {"capability": error.capability} if isinstance(error, HostUnsupported) else {}
+        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, **capability}
+    return {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error), "filename": error.filename}

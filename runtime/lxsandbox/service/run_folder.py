@@ -12,6 +12,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from lxsandbox.errors import SandboxError, SpecError
 from lxsandbox.rootfs.removal import remove_tree
@@ -25,6 +27,7 @@ __all__ = [
     "make_run_folder",
     "remove_run_folder",
     "socket_path",
+    "usable",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -77,8 +80,34 @@ def make_run_folder(name: str | None = None) -> str:
     while True:
         folder = f"{base}/{_checked(name or f'run-{secrets.token_hex(6)}')}"
         _make_private(folder)
-        if hold(folder):
-            return folder
+        try:
+            with usable(folder):
+                if hold(folder):
+                    return folder
+        except SandboxError:
+            _remove_empty(folder)
+            raise
+
+
+@contextmanager
+def usable(folder: str) -> Generator[None]:
+    """Raises SandboxError, with what to do, when a file in the run folder cannot be made."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        elsewhere = "set LXSANDBOX_RUNTIME_DIR to a folder of yours with a short path"  # unix(7): 107 bytes for a socket
+        raise SandboxError(
+            f"the run folder {folder} cannot be used: {error.strerror or error}",
+            hint=f"make room there, or {elsewhere} on another file system" if full else elsewhere,
+        ) from error
+
+
+def _remove_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return  # another process of the run was luckier
 
 
 def _checked(name: str) -> str:

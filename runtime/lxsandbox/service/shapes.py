@@ -62,9 +62,20 @@ class Shape:
         return {
             "hostname": hostname,
             "files": [] if self.image.is_host else _files(spec, self.image, hostname),
-            "read_only": spec.read_only,
+            "read_only": self._read_only(),
             "capabilities": capabilities.mask(capabilities.resolve(list(spec.capabilities), nesting=spec.nesting)),
         }
+
+    def _read_only(self) -> list[str]:
+        """The mounts that a `read_only` spec has written to by nobody: the root, and what else shows files of the image."""
+        if not self.spec.read_only:
+            return []
+        shown: list[str] = []
+        if self.image.is_host:
+            slices = [part.path for part in self.facts.slices if part.kind == "overlay"]
+            shown = [*self.facts.submounts, *slices, *(path for path, mode in self.visible.items() if mode == "copy")]
+        own = {os.path.normpath(mount.dst) for mount in self.spec.mounts}
+        return ["/", *(path for path in shown if path not in own)]
 
 
 def shape_of(spec: SandboxSpec, image: ImageRoot, facts: HostFacts, visible: Mapping[str, str]) -> Shape:

@@ -64,7 +64,7 @@ class MessageSocket:
     def _readable(self) -> bool:
         """Take in one message; False when there is none now, or no peer any more."""
         try:
-            received = self._receive()
+            received = wire.receive(self._sock)
         except BlockingIOError:
             return False
         except OSError:
@@ -74,13 +74,6 @@ class MessageSocket:
             return False
         self._on_message(*received)
         return True
-
-    def _receive(self) -> tuple[wire.Message, list[int]] | None:
-        try:
-            return wire.receive(self._sock)
-        except ConnectionResetError:
-            # Linux says so first when the peer ended with something of ours unread; what it had sent is there all the same.
-            return wire.receive(self._sock)
 
     def read_rest(self) -> None:
         """Take in what a peer that has ended said before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,20 +12,30 @@ from collections.abc import Sequence
 
 from lxsandbox import wire
 from lxsandbox.errors import HostUnsupported, SandboxError
+from lxsandbox.host import probe
 from lxsandbox.service.identity import Mapping, map_process
 from lxsandbox.service.sockets import MessageSocket
 
-__all__ = ["SpawnerLink"]
+__all__ = ["SpawnerDied", "SpawnerLink"]
 
 _DEADLINE_SECONDS = 30.0
+
+
+class SpawnerDied(SandboxError):
+    """It ended over a request; another one may succeed."""
+
+    def __init__(self) -> None:
+        super().__init__("the spawner has died", hint="it was killed, or crashed; try again")
 
 
 class SpawnerLink:
     """Requests to the spawner, answered in order. A spawner that has died is replaced at the next request."""
 
-    def __init__(self, mapping: Mapping, *, idmap: bool) -> None:
+    def __init__(self, mapping: Mapping, *, idmap: bool, descriptors: tuple[int, int]) -> None:
+        """`descriptors`: the bounds of RLIMIT_NOFILE, soft and hard, that the sandboxes get."""
         self._mapping = mapping
         self._idmap = idmap
+        self._descriptors = descriptors
         self.userns: int | None = None  # with the run's mapping, for idmapped mounts
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: MessageSocket | None = None
@@ -56,27 +67,26 @@ class SpawnerLink:
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
                 cwd="/",
             )
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, self._descriptors)
         unshared: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
         self._waiting[-1] = unshared
         self._socket = MessageSocket(ours, self._answered, self._gone)
         if mode == "unshare":
             await self._map_it(unshared)
         self._waiting.pop(-1, None)
-        _, fds = await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
+        try:
+            _, fds = await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
+        except OSError as error:
+            raise await _refused(error.strerror or str(error)) from error
         if self.userns is None and fds:
             self.userns = fds.pop()
         for fd in fds:
             os.close(fd)
 
     async def _map_it(self, unshared: asyncio.Future[tuple[wire.Message, list[int]]]) -> None:
-        try:
-            await asyncio.wait_for(unshared, _DEADLINE_SECONDS)
-        except SandboxError as error:
-            raise HostUnsupported(
-                "this host lets you make no user namespace",
-                hint="run `sysctl -w user.max_user_namespaces=15000`, or as root; `lxsandbox doctor` tells more",
-                capability="user-namespaces",
-            ) from error
+        message, _ = await asyncio.wait_for(unshared, _DEADLINE_SECONDS)
+        if message["event"] == "refused":
+            raise await _refused(message["message"])
         assert self._process is not None
         await asyncio.to_thread(map_process, self._process.pid, self._mapping)
 
@@ -94,7 +104,7 @@ class SpawnerLink:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
-                future.set_exception(SandboxError("the spawner has died"))
+                future.set_exception(SpawnerDied())
 
     def _reap(self) -> None:
         if self._process is not None:
@@ -106,14 +116,14 @@ class SpawnerLink:
             self._process = None
 
     async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
-        """Send a request and wait for its answer. Raises OSError as the spawner met it, SandboxError when it died over it."""
+        """Send a request and wait for its answer. Raises OSError as the spawner met it, SpawnerDied when it died over it."""
         if self._socket is None:
             await self.start()
         return await self._ask(request, fds)
 
     async def _ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
         if self._socket is None:
-            raise SandboxError("the spawner has died")
+            raise SpawnerDied
         self._next += 1
         key = self._next
         future: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
@@ -134,3 +144,13 @@ class SpawnerLink:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._reap()
+
+
+async def _refused(why: str) -> HostUnsupported:
+    """The error for a host that lets this user make no user namespace, with the one thing to do that `doctor` would name."""
+    (found,) = await asyncio.to_thread(probe, ["user-namespaces"])
+    return HostUnsupported(
+        f"this host lets you make no user namespace: {why}",
+        hint=found.fix or "`lxsandbox doctor` tells more",
+        capability="user-namespaces",
+    )

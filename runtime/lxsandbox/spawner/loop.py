@@ -166,8 +166,12 @@ def main(service_fd: int, mode: str) -> None:
     service = socket.socket(fileno=service_fd)
     service.set_inheritable(False)
     if mode == "unshare":
-        clone.unshare(clone.CLONE_NEWUSER | clone.CLONE_NEWNS)
-        mounts.set_propagation_private()
+        try:
+            clone.unshare(clone.CLONE_NEWUSER | clone.CLONE_NEWNS)
+            mounts.set_propagation_private()
+        except OSError as error:
+            wire.send(service, {"event": "refused", "message": error.strerror})
+            return
         # The service maps this process's ids now: newuidmap must run outside of the new namespace.
         wire.send(service, {"event": "unshared"})
         select.select([service], [], [])  # its first request comes when it has; the one that follows reads it

@@ -5,14 +5,15 @@ import os
 from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_size_t, c_uint, c_uint64
 
-from lxsandbox.syscalls._call import syscall
+from lxsandbox.syscalls._call import call, syscall
 
-__all__ = ["close_all_but", "openat2"]
+__all__ = ["close_all_but", "is_of_proc", "openat2"]
 
 # include/uapi/linux/openat2.h
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x02, 0x04, 0x08, 0x10
 _SYS_CLOSE_RANGE, _SYS_OPENAT2 = 436, 437
 _LAST_FD = 0xFFFFFFFF
+_PROC_SUPER_MAGIC = 0x9FA0  # include/uapi/linux/magic.h
 
 
 class _OpenHow(ctypes.Structure):
@@ -31,6 +32,13 @@ def openat2(root: int, path: str, flags: int, *, mode: int = 0, links: bool = Tr
     return syscall(
         "openat2", _SYS_OPENAT2, c_int(root), c_char_p(os.fsencode(path)), ctypes.byref(how), c_size_t(ctypes.sizeof(how))
     )
+
+
+def is_of_proc(fd: int) -> bool:
+    """Whether the file lies on a proc file system, see fstatfs(2)."""
+    status = (ctypes.c_long * 32)()  # more than a struct statfs of any architecture, which begins with f_type
+    call("fstatfs", c_int(fd), ctypes.byref(status))
+    return status[0] == _PROC_SUPER_MAGIC
 
 
 def close_all_but(keep: Iterable[int]) -> None:
