@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,16 +72,23 @@ def _on_a_small_file_system(folder: Path, options: str, before: str = "") -> lis
     return done.stdout.splitlines()
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for that of a socket, which unix(7) bounds to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="lx-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @needs("unshare")
-def test_a_run_folder_on_a_small_file_system_does(runs: Runs, tmp_path: Path) -> None:
-    assert _on_a_small_file_system(tmp_path, "size=256k") == ["ran"]
+def test_a_run_folder_on_a_small_file_system_does(runs: Runs, short_folder: Path) -> None:
+    assert _on_a_small_file_system(short_folder, "size=256k") == ["ran"]
 
 
 @needs("unshare")
 @pytest.mark.parametrize("options", ["size=4k", "nr_inodes=3", "nr_inodes=4", "nr_inodes=5", "nr_inodes=6"])
-def test_a_run_folder_on_a_full_file_system_is_one_clear_error(runs: Runs, tmp_path: Path, options: str) -> None:
+def test_a_run_folder_on_a_full_file_system_is_one_clear_error(runs: Runs, short_folder: Path, options: str) -> None:
     full = 'dd if=/dev/zero of="$1/filler" bs=4k status=none 2>/dev/null || true'
-    lines = _on_a_small_file_system(tmp_path, options, before=full if options.startswith("size") else "")
+    lines = _on_a_small_file_system(short_folder, options, before=full if options.startswith("size") else "")
     if lines != ["ran"]:  # with this number of files it was enough
         assert "No space left on device" in lines[0]
         assert "hint: " in lines[1]
