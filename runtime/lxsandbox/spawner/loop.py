@@ -80,6 +80,13 @@ class Spawner:
         except ConnectionResetError:
             return None  # the service was killed with something unread
 
+    def _told(self, answer: "dict[str, Any]", passed: list[int]) -> bool:
+        try:
+            wire.send(self.service, answer, passed)
+        except (BrokenPipeError, ConnectionResetError):
+            return False  # the service was killed meanwhile; an init made for it ends with its own socket
+        return True
+
     def serve(self) -> None:
         """Answer requests until the service closes its end."""
         operations = {"prepare": self.prepare, "clone": self.clone, "remove": self.remove, "unpack": self.unpack}
@@ -92,7 +99,8 @@ class Spawner:
                 answer["ok"], passed = done if isinstance(done, tuple) else (done, [])
             except OSError as error:
                 answer["error"] = {"kind": "OSError", "errno": error.errno, "message": str(error), "filename": error.filename}
-            wire.send(self.service, answer, passed)
+            if not self._told(answer, passed):
+                return
             for fd in (*fds, *passed):
                 os.close(fd)
 
