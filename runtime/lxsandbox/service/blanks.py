@@ -26,6 +26,7 @@ class Blanks:
         self._quiet = quiet
         self._ready: deque[Box] = deque()
         self._filling: asyncio.Task[None] | None = None
+        self._pressing = asyncio.Event()  # there is none
         self._closed = False
 
     def take(self, own_network: bool) -> Box | None:
@@ -35,10 +36,13 @@ class Blanks:
         while self._ready:
             box = self._ready.popleft()
             if not box.ending:
-                self.refill()
-                return box
+                break
+        else:
+            box = None
+        if not self._ready:
+            self._pressing.set()
         self.refill()
-        return None
+        return box
 
     def refill(self) -> None:
         """Make what is missing, in the background."""
@@ -47,9 +51,10 @@ class Blanks:
 
     async def _fill(self) -> None:
         while len(self._ready) < _KEPT and not self._closed:
-            await self._quiet.wait()
+            await self._quiet.wait(self._pressing)
             try:
                 self._ready.append(await self._make(True))
+                self._pressing.clear()
             except (SandboxError, OSError):
                 return  # whoever needs one makes it himself, and gets the error
 

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lxsandbox import wire
@@ -28,6 +29,7 @@ __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0
+_IN_FRONT = ("create", "close", "kill")  # what a test waits for; work done ahead gives way to it
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -67,7 +69,7 @@ class Client:
         try:
             if operation is None:
                 raise SandboxError(f"the service knows no operation {message.get('op')!r}")
-            with self.run.factory.quiet.foreground():
+            with self.run.factory.quiet.foreground() if message["op"] in _IN_FRONT else nullcontext():
                 answer, fds = await operation(message)
         except (SandboxError, OSError) as error:
             self.socket.send({"id": key, "error": error_as_json(error)})
@@ -157,6 +159,7 @@ class Client:
 
     async def _end(self, box: Box, death: Death) -> Death:
         box.end(death)
+        box.count_last()
         ended = await box.wait_ended(_SETTLE_SECONDS)
         self.peak_bytes = max(self.peak_bytes, box.peak_bytes or 0)
         return ended

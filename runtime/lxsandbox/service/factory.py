@@ -117,7 +117,7 @@ class Factory:
         """Wait for the end of a sandbox, and remove what it leaves: its group and its scratch folder."""
         await asyncio.shield(box.ended)
         try:
-            await asyncio.to_thread(box.cgroup.remove, deadline_seconds=_DEADLINE_SECONDS)
+            await asyncio.to_thread(_remove, box)
             if box.scratch is not None:
                 await self.remove_tree(box.scratch)
         except (SandboxError, OSError) as error:
@@ -168,6 +168,11 @@ class Factory:
         leaving = [self._watchers[name] for name, box in self.boxes.items() if box.ending and name in self._watchers]
         if leaving:
             await asyncio.wait(leaving, timeout=deadline_seconds)
+
+
+def _remove(box: Box) -> None:
+    box.let_mounts_go()
+    box.cgroup.remove(deadline_seconds=_DEADLINE_SECONDS)
 
 
 def _set_done(future: asyncio.Future[None]) -> None:

@@ -32,6 +32,8 @@ class Pool:
         self._factory = factory
         self._shelves: dict[str, _Shelf] = {}
         self._refilling: asyncio.Task[None] | None = None
+        self._pressing = asyncio.Event()  # a shape in use has none ready: the next to ask would wait for a build
+        self._awaited = 0  # clients that wait until all is ready
         self._closed = False
 
     def take(self, shape: Shape) -> Box | None:
@@ -39,6 +41,7 @@ class Pool:
         shelf = self._shelves.get(shape.key)
         while shelf is not None and shelf.ready:
             box = shelf.ready.popleft()
+            self._look()
             if box.state == "parked":
                 return box
         return None
@@ -50,6 +53,7 @@ class Pool:
         self._shelves[shape.key] = shelf
         while len(self._shelves) > _MOST_SHAPES:
             self._discard(self._shelves.pop(next(iter(self._shelves))))
+        self._look()
         self._refill()
 
     def used(self, shape: Shape, limits: Limits) -> None:
@@ -62,7 +66,11 @@ class Pool:
     async def filled(self) -> None:
         """Wait until all that is wanted is ready, or cannot be made."""
         if self._refilling is not None:
+            self._awaited += 1
+            self._look()
             await asyncio.wait({self._refilling})
+            self._awaited -= 1
+            self._look()
 
     def count(self, shape: Shape) -> int:
         """How many of this shape are ready."""
@@ -75,16 +83,24 @@ class Pool:
 
     async def _fill(self) -> None:
         while (shelf := self._shortest()) is not None and not self._closed:
-            await self._factory.quiet.wait()
+            await self._factory.quiet.wait(self._pressing)
             try:
                 box = await self._factory.build(shelf.shape, shelf.limits)
             except (SandboxError, OSError):
                 shelf.count = 0  # whoever asks next builds it himself, and gets the error
+                self._look()
                 continue
             if self._closed or self._shelves.get(shelf.shape.key) is not shelf:
                 box.end(Death(reason="closed"))
             else:
                 shelf.ready.append(box)
+                self._look()
+
+    def _look(self) -> None:
+        if self._awaited or any(shelf.count and not shelf.ready for shelf in self._shelves.values()):
+            self._pressing.set()
+        else:
+            self._pressing.clear()
 
     def _shortest(self) -> _Shelf | None:
         lacking = [shelf for shelf in self._shelves.values() if len(shelf.ready) < shelf.count]
