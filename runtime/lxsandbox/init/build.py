@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import signal
 import socket
 import struct
 
@@ -20,8 +19,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 
 def settle_process(keep: list[int]) -> None:
-    """Let go of all that the clone inherited but the descriptors in `keep`: signals, descriptors, session."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the only one that the spawner has not at its default
+    """Let go of all that the clone inherited but the descriptors in `keep`: descriptors, session."""
     os.setsid()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # 0 to 2 stay taken, so that no descriptor passed in later lands there, where dup2 would keep its close-on-exec flag.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["confine"]
 
-_LAST_CAPABILITY = 63  # the sets are 64 bits wide, see capabilities(7)
-
 
 def confine(given: "dict[str, Any]", seccomp: bytes) -> None:
     """Take the identity that is `given` (host name, files), then drop every privilege it does not allow.
@@ -51,8 +49,6 @@ def _write(path: str, text: str, mode: int) -> None:
 
 def _drop(keep: int) -> None:
     """Leave only the capabilities of the mask `keep` in the bounding, permitted and effective sets, and none elsewhere."""
-    for number in range(_LAST_CAPABILITY + 1):
-        if not keep >> number & 1 and not privileges.drop_bounding_capability(number):
-            break  # the kernel knows no capability from here on
+    privileges.limit_bounding_set(keep)
     privileges.clear_ambient_capabilities()
     privileges.set_capabilities(keep)

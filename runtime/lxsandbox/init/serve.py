@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+
+
 class Server:
     """Everything init knows: its sockets, its commands, and the main command among them."""
 
@@ -50,9 +53,8 @@ class Server:
         self.wakeup = self._wake_on_child()
 
     def _wake_on_child(self) -> int:
-        """A descriptor that is readable when a child has ended."""
+        """A descriptor that is readable when a child has ended; the handler that this takes is the spawner's."""
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _ignore)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self.poll.register(read, select.POLLIN)
         return read
@@ -125,7 +127,7 @@ class Server:
 
     def _sent(self, sock: socket.socket, message: "dict[str, Any]", fds: "list[int] | tuple[()]") -> bool:
         try:
-            wire.send(sock, message, fds, socket.MSG_DONTWAIT)
+            wire.send(sock, message, fds, _DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
@@ -236,7 +238,3 @@ def _next_ended() -> tuple[int, int] | None:
         return os.waitpid(-1, 0)
     except ChildProcessError:
         return None
-
-
-def _ignore(*_: object) -> None:
-    """A handler must be there for the wake-up descriptor to be written to."""

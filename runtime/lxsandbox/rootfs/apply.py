@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from lxsandbox.rootfs.targets import make_target, open_folder, parent_and_name, replace_file
 from lxsandbox.syscalls import mounts
-from lxsandbox.syscalls.files import openat2
+from lxsandbox.syscalls.files import find, openat2
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
@@ -257,11 +257,9 @@ def _protect(root: Root, *, path: str) -> None:
 
 def _existing(root: Root, path: str) -> int | None:
     try:
-        return openat2(root.top, path, os.O_PATH, links=False)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        raise
+        return find(root.top, path, links=False)
+    except NotADirectoryError:
+        return None
 
 
 def _sysctl(root: Root, *, name: str, value: str) -> None:

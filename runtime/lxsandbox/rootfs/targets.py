@@ -3,7 +3,7 @@
 import errno
 import os
 
-from lxsandbox.syscalls.files import openat2
+from lxsandbox.syscalls.files import find, openat2
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def make_target(root: int, path: str, *, folder: bool, links: bool = True) -> in
     With `links=False` a symbolic link anywhere in `path` raises OSError(ELOOP). Raises OSError(EISDIR or ENOTDIR) where the
     other kind is there already.
     """
-    try:
-        fd = openat2(root, path, os.O_PATH, links=links)
-    except FileNotFoundError:
+    fd = find(root, path, links=links)
+    if fd is None:
         parent, name = parent_and_name(path)
         above = make_target(root, parent, folder=True, links=links)
         try:

@@ -66,6 +66,7 @@ class SpawnerLink:
                 stdin=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
                 cwd="/",
+                start_new_session=True,  # Ctrl-C is for pytest, which then lets go
             )
         resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, self._descriptors)
         unshared: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()

@@ -165,12 +165,16 @@ def _user_namespace(id_map: str) -> int:
         os.close(pidfd)
 
 
+def _wake(*_: object) -> None:
+    """A handler must be there for the wake-up descriptor of init to be written to."""
+
+
 def main(service_fd: int, mode: str) -> None:
     """Be the spawner of the service at the other end of `service_fd`; the modes are those of the command line."""
     for number in range(1, 32):
         if number not in (signal.SIGKILL, signal.SIGSTOP):  # what nohup(1) or a CI agent ignores, a sandbox shall not
             signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then lets go
+    signal.signal(signal.SIGCHLD, _wake)  # of every init to come: done once, and here
     service = socket.socket(fileno=service_fd)
     service.set_inheritable(False)
     if mode == "unshare":

@@ -1,13 +1,18 @@
 """openat2(2), close_range(2): opening below a root that is not trusted, and letting go of descriptors."""
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable
-from ctypes import c_char_p, c_int, c_size_t, c_uint, c_uint64
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64
 
-from lxsandbox.syscalls._call import call, syscall
+from lxsandbox.syscalls._call import attempt, call, syscall
 
-__all__ = ["close_all_but", "is_of_proc", "openat2"]
+TYPE_CHECKING = False  # typing is not loaded in the spawner
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["close_all_but", "find", "is_of_proc", "openat2"]
 
 # include/uapi/linux/openat2.h
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x02, 0x04, 0x08, 0x10
@@ -22,16 +27,30 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [(name, c_uint64) for name in ("flags", "mode", "resolve")]
 
 
+_OPEN_HOW_BYTES = c_size_t(ctypes.sizeof(_OpenHow))
+
+
 def openat2(root: int, path: str, flags: int, *, mode: int = 0, links: bool = True) -> int:
     """Open `path` with `root` as the root of every lookup; magic links never, other links only if `links`.
 
     The descriptor is close-on-exec. Raises OSError, with ELOOP for a link where none is allowed.
     """
+    return syscall("openat2", _SYS_OPENAT2, *_openat2_arguments(root, path, flags, mode, links))
+
+
+def find(root: int, path: str, *, links: bool = True) -> int | None:
+    """An O_PATH descriptor like that of `openat2`, or None where there is nothing of that name. Raises OSError."""
+    arguments = _openat2_arguments(root, path, os.O_PATH, 0, links)
+    found = attempt("syscall", c_long(_SYS_OPENAT2), *arguments)
+    if found == -errno.ENOENT:
+        return None
+    return found if found >= 0 else openat2(root, path, os.O_PATH, links=links)
+
+
+def _openat2_arguments(root: int, path: str, flags: int, mode: int, links: bool) -> "tuple[Any, ...]":
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode if flags & (os.O_CREAT | os.O_TMPFILE) else 0, resolve=resolve)
-    return syscall(
-        "openat2", _SYS_OPENAT2, c_int(root), c_char_p(os.fsencode(path)), ctypes.byref(how), c_size_t(ctypes.sizeof(how))
-    )
+    how = _OpenHow(flags | os.O_CLOEXEC, mode if flags & (os.O_CREAT | os.O_TMPFILE) else 0, resolve)
+    return c_int(root), c_char_p(os.fsencode(path)), ctypes.byref(how), _OPEN_HOW_BYTES
 
 
 def is_of_proc(fd: int) -> bool:

@@ -2,11 +2,12 @@
 
 import ctypes
 import errno
+import os
 from ctypes import c_int, c_uint32, c_ulong
 
-from lxsandbox.syscalls._call import call
+from lxsandbox.syscalls._call import attempt, call
 
-__all__ = ["clear_ambient_capabilities", "drop_bounding_capability", "install_seccomp_filter", "set_capabilities"]
+__all__ = ["clear_ambient_capabilities", "install_seccomp_filter", "limit_bounding_set", "set_capabilities"]
 __all__ += ["die_with_parent", "forbid_dumping", "forbid_new_privileges"]
 
 # include/uapi/linux/prctl.h
@@ -14,6 +15,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 23, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
+_CAPABILITIES = 64  # the sets are that many bits wide, see capabilities(7)
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -50,15 +52,17 @@ def forbid_dumping() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def drop_bounding_capability(number: int) -> bool:
-    """Drop one capability from the bounding set; False when this kernel has no such capability (EINVAL)."""
-    try:
-        _prctl(_PR_CAPBSET_DROP, number)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return False
-    return True
+def limit_bounding_set(keep: int) -> None:
+    """Drop every capability that is not in the mask `keep` from the bounding set. Raises OSError."""
+    none = c_ulong(0)
+    for number in range(_CAPABILITIES):
+        if keep >> number & 1:
+            continue
+        failed = attempt("prctl", c_int(_PR_CAPBSET_DROP), c_ulong(number), none, none, none)
+        if failed == -errno.EINVAL:
+            return  # the kernel knows no capability from here on
+        if failed:
+            raise OSError(-failed, f"capability {number} cannot be dropped: {os.strerror(-failed)}")
 
 
 def clear_ambient_capabilities() -> None:
