@@ -26,7 +26,7 @@ class Blanks:
         self._quiet = quiet
         self._ready: deque[Box] = deque()
         self._filling: asyncio.Task[None] | None = None
-        self._pressing = asyncio.Event()  # there is none
+        self._pressing = asyncio.Event()  # there was none, or somebody waits until all are there
         self._closed = False
 
     def take(self, own_network: bool) -> Box | None:
@@ -52,15 +52,25 @@ class Blanks:
     async def _fill(self) -> None:
         while len(self._ready) < _KEPT and not self._closed:
             await self._quiet.wait(self._pressing)
+            if self._closed:
+                return
             try:
                 self._ready.append(await self._make(True))
-                self._pressing.clear()
+                if len(self._ready) == _KEPT:
+                    self._pressing.clear()
             except (SandboxError, OSError):
                 return  # whoever needs one makes it himself, and gets the error
+
+    async def filled(self) -> None:
+        """Wait until all are ready, or cannot be made."""
+        if self._filling is not None:
+            self._pressing.set()
+            await asyncio.wait({self._filling})
 
     async def close(self) -> None:
         """End those that are ready, and make no more."""
         self._closed = True
+        self._pressing.set()
         if self._filling is not None:
             await asyncio.wait({self._filling})
         for box in self._ready:

@@ -181,6 +181,13 @@ class Box:
             with contextlib.suppress(OSError):
                 self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
+    def let_go(self) -> None:
+        """Of one that has ended: close what the service holds of it, once those who waited for the end have been told."""
+        self._control.close()
+        self.init_end.close()
+        if self.log is not None:
+            self.log.close()
+
     def let_mounts_go(self) -> None:
         """Of one that has ended: let the kernel take its mounts down, which takes a fraction of a millisecond."""
         held, self._mounts = self._mounts, -1
@@ -206,7 +213,8 @@ class Box:
 
     def _init_ended(self) -> None:
         """The kernel has ended init, and with it everything in its pid namespace."""
-        self._control.read_rest()  # its last words come before the news of its end
+        if self._reason is None:
+            self._control.read_rest()  # its last words come before the news of its end
         asyncio.get_running_loop().remove_reader(self._pidfd)
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         os.close(self._pidfd)
@@ -218,11 +226,7 @@ class Box:
         self.state = "exited"
         if self._timer is not None:
             self._timer.cancel()
-        self._control.close()
-        self.init_end.close()
         self.ended.set_result(self._with_evidence(death))
-        if self.log is not None:
-            self.log.close()
         for answer in self._answers.values():
             answer.cancel()
 

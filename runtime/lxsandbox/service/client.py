@@ -129,17 +129,7 @@ class Client:
             return {}, []
         self.starts.append(seconds)
         self.pool_hits += pooled
-        return self._introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
-
-    def _introduce(self, box: Box) -> dict[str, Any]:
-        return {
-            "sandbox": box.id,
-            "name": box.name,
-            "hostname": box.spec.hostname or box.name,
-            "pid": box.pid,
-            "spec": box.spec.as_json(),
-            "state": box.state,
-        }
+        return _introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
 
     async def _attach(self, message: wire.Message) -> _Answer:
         box = self._box(message)
@@ -150,7 +140,7 @@ class Client:
             except BaseException:
                 ours.close()
                 raise
-        return self._introduce(box), [ours.detach()]
+        return _introduce(box) | {"spec": box.spec.as_json(), "state": box.state}, [ours.detach()]
 
     async def _close(self, message: wire.Message) -> _Answer:
         box = self._box(message)
@@ -252,3 +242,7 @@ class Client:
         last = await self.run.last_words(self)
         await self.run.factory.settle(_SETTLE_SECONDS)
         return {"leaked": leaks.count(self.run.factory), "last": last}, []
+
+
+def _introduce(box: Box) -> dict[str, Any]:
+    return {"sandbox": box.id, "name": box.name, "hostname": box.spec.hostname or box.name, "pid": box.pid}

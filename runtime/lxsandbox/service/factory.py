@@ -109,6 +109,10 @@ class Factory:
         # The kernel may take 20 ms over the first move after a while (an RCU grace period).
         await asyncio.to_thread(box.cgroup.attach, box.pid)
 
+    async def blanks_filled(self) -> None:
+        """Wait until no blank one is missing."""
+        await self._blanks.filled()
+
     def keep_blanks(self) -> None:
         """From now on, keep blank ones ready for whatever shape comes next."""
         self._blanks.refill()
@@ -116,6 +120,8 @@ class Factory:
     async def _outlive(self, box: Box) -> None:
         """Wait for the end of a sandbox, and remove what it leaves: its group and its scratch folder."""
         await asyncio.shield(box.ended)
+        await self.quiet.gap()  # whoever waited for its end is told first
+        box.let_go()
         try:
             await asyncio.to_thread(_remove, box)
             if box.scratch is not None:

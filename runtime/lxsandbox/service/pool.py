@@ -68,9 +68,12 @@ class Pool:
         if self._refilling is not None:
             self._awaited += 1
             self._look()
-            await asyncio.wait({self._refilling})
-            self._awaited -= 1
-            self._look()
+            try:
+                await asyncio.wait({self._refilling})
+            finally:
+                self._awaited -= 1
+                self._look()
+        await self._factory.blanks_filled()
 
     def count(self, shape: Shape) -> int:
         """How many of this shape are ready."""
@@ -84,6 +87,8 @@ class Pool:
     async def _fill(self) -> None:
         while (shelf := self._shortest()) is not None and not self._closed:
             await self._factory.quiet.wait(self._pressing)
+            if self._closed:
+                return
             try:
                 box = await self._factory.build(shelf.shape, shelf.limits)
             except (SandboxError, OSError):
@@ -114,6 +119,7 @@ class Pool:
     async def close(self) -> None:
         """End all that is ready, and build no more."""
         self._closed = True
+        self._pressing.set()
         if self._refilling is not None:
             await asyncio.wait({self._refilling})
         for shelf in self._shelves.values():

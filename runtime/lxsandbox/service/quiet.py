@@ -42,6 +42,12 @@ class Quiet:
         while not pressing.is_set() and (left := self._pause_left()) > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pressing.wait(), left)
+        await self.gap()
+
+    async def gap(self) -> None:
+        """Return when nobody waits, or after a bounded time."""
+        if not self._in_front:
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nobody.wait(), _MOST_SECONDS)
 
