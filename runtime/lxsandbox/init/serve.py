@@ -32,15 +32,15 @@ class Server:
     def __init__(self, control: socket.socket, go: "dict[str, Any]", log: int) -> None:
         self.control = control
         self.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.commands = Commands(self.root, go)
         self.channels: dict[int, socket.socket] = {control.fileno(): control}
         self.unsent: dict[int, list[tuple[dict[str, Any], list[int]]]] = {}
         self.poll = select.poll()
         self.poll.register(control.fileno(), select.POLLIN)
-        self.main_args: list[str] | None = go["main"]
         self.main: dict[str, Any] = {"pid": None, "status": None}
-        self.log = log
+        self.log = -1
+        self.become(go, log)
         self.operations: dict[str, Callable[[dict[str, Any], list[int], socket.socket], Reply]] = {
+            "go": self._go,
             "exec": self._exec,
             "signal": self._signal,
             "kill_tree": self._kill_tree,
@@ -51,6 +51,14 @@ class Server:
             "channel": self._channel,
         }
         self.wakeup = self._wake_on_child()
+
+    def become(self, go: "dict[str, Any]", log: int) -> None:
+        """Take over what commands start from, the main command, and where that prints to. Nothing has been started yet."""
+        if self.log >= 0:
+            os.close(self.log)
+        self.commands = Commands(self.root, go)
+        self.main_args: list[str] | None = go["main"]
+        self.log = log
 
     def _wake_on_child(self) -> int:
         """A descriptor that is readable when a child has ended; the handler that this takes is the spawner's."""
@@ -179,6 +187,23 @@ class Server:
             finally:
                 os.close(stdin)
             self.main = {"pid": pid, "status": None}
+
+    def _go(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
+        """Become something else than was expected, before anybody has used this sandbox."""
+        if sock is not self.control:
+            raise Refused("SandboxError", "only the service says what a sandbox is to become")
+        self.become(request, fds.pop(0))
+        if self.main_args is not None:
+            try:
+                self.start_main()
+            except Refused as refused:
+                self._answer(self.control, {"event": "failed", "error": refused.error})
+            except OSError as error:
+                told = {"kind": "OSError", "message": str(error), "errno": error.errno}
+                self._answer(self.control, {"event": "failed", "error": told})
+            else:
+                self._answer(self.control, {"event": "ready"})
+        return {}
 
     def _exec(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
         if not request.get("pty"):

@@ -207,7 +207,7 @@ class Client:
     async def _prewarm(self, message: wire.Message) -> _Answer:
         spec = SandboxSpec.from_json(message["spec"])
         limits, _ = limits_of(spec, message.get("required") or (), self.run.factory.tree.lacks)
-        await self.run.prewarm(spec, limits, self.visible, int(message["count"]))
+        await self.run.prewarm(spec, limits, self, int(message["count"]))
         if message.get("wait"):
             await self.run.pool.filled()
         return {}, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from lxsandbox import wire
 from lxsandbox.errors import Death, SandboxError
 from lxsandbox.service.box import Box
 from lxsandbox.service.factory import Factory
@@ -18,10 +19,13 @@ _MOST_SHAPES = 16  # kept warm at once; the one that was asked for longest ago g
 
 
 class _Shelf:
-    """The ready sandboxes of one shape, and how many there should be."""
+    """The ready sandboxes of one shape, how many there should be, and what the last one was told to become."""
 
-    def __init__(self, shape: Shape, limits: Limits, count: int) -> None:
-        self.shape, self.limits, self.count = shape, limits, count
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.limits = Limits()
+        self.message: wire.Message = {}
+        self.count = 0
         self.ready: deque[Box] = deque()
 
 
@@ -46,22 +50,19 @@ class Pool:
                 return box
         return None
 
-    def want(self, shape: Shape, limits: Limits, count: int) -> None:
-        """Have `count` of this shape ready from now on, built with these limits."""
-        shelf = self._shelves.pop(shape.key, None) or _Shelf(shape, limits, count)
-        shelf.limits, shelf.count = limits, max(shelf.count, count)
+    def want(self, shape: Shape, limits: Limits, message: wire.Message, count: int) -> None:
+        """Have `count` of this shape ready from now on, built with these limits and told `message` ahead."""
+        shelf = self._shelves.pop(shape.key, None) or _Shelf(shape)
+        shelf.limits, shelf.message, shelf.count = limits, message, max(shelf.count, count)
         self._shelves[shape.key] = shelf
         while len(self._shelves) > _MOST_SHAPES:
             self._discard(self._shelves.pop(next(iter(self._shelves))))
         self._look()
         self._refill()
 
-    def used(self, shape: Shape, limits: Limits) -> None:
+    def used(self, shape: Shape, limits: Limits, message: wire.Message) -> None:
         """One of this shape has been handed out, or built on demand: from the second on, others are made ahead."""
-        if shape.key in self._shelves:
-            self.want(shape, limits, _AHEAD)
-        else:
-            self.want(shape, limits, 0)
+        self.want(shape, limits, message, _AHEAD if shape.key in self._shelves else 0)
 
     async def filled(self) -> None:
         """Wait until all that is wanted is ready, or cannot be made."""
@@ -98,6 +99,8 @@ class Pool:
             if self._closed or self._shelves.get(shelf.shape.key) is not shelf:
                 box.end(Death(reason="closed"))
             else:
+                if not shelf.message["main"]:  # a command of its own starts when the sandbox is asked for
+                    box.prime(shelf.message)
                 shelf.ready.append(box)
                 self._look()
 

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import Iterator, Mapping
 
-from lxsandbox import wire
 from lxsandbox.errors import Death
 from lxsandbox.rootfs.plan import ImageRoot
 from lxsandbox.service.box import Box
@@ -76,32 +75,33 @@ class Run:
     ) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         shape = await self._shape(spec, visible)
-        ours, theirs = wire.pair()
+        message = go_message(spec, shape.facts, owner.env)
+        channels: list[socket.socket] = []
 
-        def go(box: Box) -> None:
+        def start(box: Box) -> None:
             box.owner = owner
             self._remember(box)
-            box.go(go_message(spec, shape.facts, owner.env), spec, theirs)
+            channels.append(box.start(message, spec))
 
         box = self.pool.take(shape)
         pooled = box is not None
         try:
-            with theirs:
-                if box is None:
-                    box = await self.factory.build(shape, limits, go)
-                else:
-                    if box.limits != limits:
-                        box.cgroup.update(limits)
-                        box.limits = limits
-                    go(box)
-                await box.started()
+            if box is None:
+                box = await self.factory.build(shape, limits, start)
+            else:
+                if box.limits != limits:
+                    box.cgroup.update(limits)
+                    box.limits = limits
+                start(box)
+            await box.started()
         except BaseException:
-            ours.close()
+            for channel in channels:
+                channel.close()
             if box is not None:
                 box.end(Death(reason="failed"))
             raise
-        self.pool.used(shape, limits)
-        return box, ours, pooled
+        self.pool.used(shape, limits, message)
+        return box, channels[0], pooled
 
     def _remember(self, box: Box) -> None:
         self._past[box.id] = box
@@ -111,9 +111,10 @@ class Run:
                 break  # it is still alive
             del self._past[oldest]
 
-    async def prewarm(self, spec: SandboxSpec, limits: Limits, visible: Mapping[str, str], count: int) -> None:
+    async def prewarm(self, spec: SandboxSpec, limits: Limits, owner: Client, count: int) -> None:
         """Keep `count` sandboxes of this spec's shape ready."""
-        self.pool.want(await self._shape(spec, visible), limits, count)
+        shape = await self._shape(spec, owner.visible)
+        self.pool.want(shape, limits, go_message(spec, shape.facts, owner.env), count)
 
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
