@@ -24,7 +24,8 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _MAX_FDS = 64  # the kernel's own bound is 253 (SCM_MAX_FD)
 _IN_MEMORY_FILE = b"\0"
 # Plain numbers: an IntFlag takes three microseconds for each `|`, and init a page of its own for each function of it.
-_NOSIGNAL, _CLOEXEC, _CUT_SHORT = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_NOSIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
+_CUT_SHORT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _RIGHTS_BYTES = socket.CMSG_SPACE(_MAX_FDS * 4)
 
 _encode: "Callable[[Any], str]" = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

@@ -37,7 +37,10 @@ SERVICE_OPERATIONS = (
     "logs",
     "prewarm",
 )
-INIT_OPERATIONS = ("exec", "signal", "kill_tree", "signal_all", "socket", "channel", "open", "stat", "list", "mkdir", "unlink")
+INIT_OPERATIONS = (
+    *("go", "exec", "signal", "kill_tree", "signal_all", "socket", "channel"),
+    *("open", "stat", "list", "mkdir", "unlink"),
+)
 ODD_VALUES: tuple[Any, ...] = (None, -1, 10**30, 1.5, "", "\0", [], {}, [[]], True)
 PACKETS = {
     "no JSON": b"GET / HTTP/1.1\r\n\r\n",

@@ -53,7 +53,8 @@ def test_no_descriptor_of_init_is_a_way_to_another_folder(sandbox: Sandbox) -> N
 
 def test_a_command_has_no_descriptor_but_its_three(sandbox: Sandbox) -> None:
     with sandbox.popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write("loaded\n")
         process.stdin.flush()
         process.stdout.readline()  # until it answers, its loader may have a library open

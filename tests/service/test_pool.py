@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 
+import pytest
 from events import until, wait_for_end
 from needs import needs
 
 from lxsandbox import Sandbox
+from lxsandbox.errors import CommandNotFound, SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
+from lxsandbox.service.quiet import Quiet
 from lxsandbox.spec import SandboxSpec
 
 pytestmark = needs("user-namespaces", "overlayfs")
 
 MOST_SHAPES = 16
+PAUSE_SECONDS = 0.003
 
 
 def stock(connection: ServiceConnection, state: str) -> set[int]:
@@ -74,6 +79,45 @@ def test_what_differs_is_applied_to_one_from_the_pool(connection: ServiceConnect
         with box:
             assert box.pooled
             assert box.check_output(["sh", "-c", "echo $N; ulimit -n; pwd"]) == f"{number}\n{40 + number}\n/usr\n"
+
+
+def test_a_command_of_its_own_starts_in_one_that_was_made_for_none(connection: ServiceConnection) -> None:
+    prewarm(connection, 1, disk="1M")
+
+    with start(connection, disk="1M", command=["sh", "-c", "echo up; exec sleep 600"]) as box:
+        assert box.pooled
+        until(lambda: box.logs() == "up\n", "it has printed")
+        assert box.main is not None
+        assert box.run(["echo", "beside it"]).stdout == "beside it\n"
+
+
+def test_a_command_that_cannot_start_fails_the_start_of_one_from_the_pool_too(connection: ServiceConnection) -> None:
+    ready = prewarm(connection, 1, disk="1M")
+
+    with pytest.raises(CommandNotFound, match="no-such-thing"):
+        start(connection, disk="1M", command=["no-such-thing"])
+    for pid in ready:
+        wait_for_end(pid)
+
+
+def test_only_the_service_says_what_a_sandbox_is_to_become(connection: ServiceConnection) -> None:
+    with start(connection, disk="1M") as box, pytest.raises(SandboxError, match="only the service"):
+        box._control.request("go", env={}, cwd="/", user="0", rlimits={}, single_id=False, main=["true"])
+
+
+def test_work_ahead_waits_for_a_pause_unless_it_presses() -> None:
+    async def scene() -> None:
+        quiet, pressing = Quiet(), asyncio.Event()
+        with quiet.foreground():
+            ahead = asyncio.create_task(quiet.wait(pressing))
+            await asyncio.wait({ahead}, timeout=10 * PAUSE_SECONDS)
+            assert not ahead.done()
+            pressing.set()
+            await asyncio.wait_for(ahead, 30)
+        pressing.clear()
+        await asyncio.wait_for(quiet.wait(pressing), 30)
+
+    asyncio.run(scene())
 
 
 def test_what_is_built_in_is_not(connection: ServiceConnection) -> None:

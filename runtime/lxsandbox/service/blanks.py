@@ -50,7 +50,7 @@ class Blanks:
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
-        while len(self._ready) < _KEPT and not self._closed:
+        while len(self._ready) < _KEPT:
             await self._quiet.wait(self._pressing)
             if self._closed:
                 return

@@ -124,7 +124,7 @@ class Box:
         self._primed = message, ours
 
     def start(self, message: wire.Message, spec: SandboxSpec) -> socket.socket:
-        """Have a parked init, or one that builds its root, become what `spec` says. Returns the client's end of its first channel."""
+        """Have a parked init, or one that builds its root, become what `spec` says; its first client's end of a channel."""
         self.spec = spec
         self.name = spec.name or self.id
         if self._primed is not None:

@@ -86,7 +86,7 @@ class Pool:
             self._refilling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
-        while (shelf := self._shortest()) is not None and not self._closed:
+        while (shelf := self._shortest()) is not None:
             await self._factory.quiet.wait(self._pressing)
             if self._closed:
                 return
