@@ -16,6 +16,7 @@ from lxsandbox.service.quiet import Quiet
 __all__ = ["Blanks"]
 
 _KEPT = 3
+_ATTEMPTS = 3
 
 
 class Blanks:
@@ -50,7 +51,8 @@ class Blanks:
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def _fill(self) -> None:
-        while len(self._ready) < _KEPT:
+        failures = 0
+        while len(self._ready) < _KEPT and failures < _ATTEMPTS:
             await self._quiet.wait(self._pressing)
             if self._closed:
                 return
@@ -59,7 +61,7 @@ class Blanks:
                 if len(self._ready) == _KEPT:
                     self._pressing.clear()
             except (SandboxError, OSError):
-                return  # whoever needs one makes it himself, and gets the error
+                failures += 1  # a spawner that was killed is replaced; else, whoever needs one makes it, and gets the error
 
     async def filled(self) -> None:
         """Wait until all are ready, or cannot be made."""
