@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from events import until, wait_for_end
@@ -13,6 +15,8 @@ from needs import needs
 from lxsandbox import Sandbox
 from lxsandbox.errors import CommandNotFound, SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
+from lxsandbox.service.blanks import Blanks
+from lxsandbox.service.box import Box
 from lxsandbox.service.quiet import Quiet
 from lxsandbox.spec import SandboxSpec
 
@@ -116,6 +120,31 @@ def test_work_ahead_waits_for_a_pause_unless_it_presses() -> None:
             await asyncio.wait_for(ahead, 30)
         pressing.clear()
         await asyncio.wait_for(quiet.wait(pressing), 30)
+
+    asyncio.run(scene())
+
+
+def test_to_wait_for_blank_ones_that_are_there_makes_no_haste_for_the_next() -> None:
+    made = 0
+
+    async def make(_: bool) -> Box:
+        nonlocal made
+        made += 1
+        return cast("Box", SimpleNamespace(ending=False))
+
+    async def scene() -> None:
+        quiet = Quiet()
+        blanks = Blanks(make, quiet)
+        blanks.refill()
+        await blanks.filled()
+        await blanks.filled()
+        stocked = made
+        with quiet.foreground():
+            assert blanks.take(own_network=True) is not None
+            await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=10 * PAUSE_SECONDS)
+            assert made == stocked
+        await blanks.filled()
+        assert made == stocked + 1
 
     asyncio.run(scene())
 

@@ -65,7 +65,7 @@ class Blanks:
 
     async def filled(self) -> None:
         """Wait until all are ready, or cannot be made."""
-        if self._filling is not None:
+        if self._filling is not None and not self._filling.done():
             self._pressing.set()
             await asyncio.wait({self._filling})
 
