@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ from pytest_lxsandbox import workers
 
 def pytest_configure(config: pytest.Config) -> None:
     leaks.adopt_orphans()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what it puts in the background so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "LXSANDBOX_RUNTIME_DIR" not in os.environ:  # a worker of xdist has it from its controller
         folder = tempfile.mkdtemp(prefix="suite-runs-")
         os.environ["LXSANDBOX_RUNTIME_DIR"] = folder  # no other run of this user is seen, counted or cleaned up
