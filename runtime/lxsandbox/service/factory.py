@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ __all__ = ["Factory"]
 _log = logging.getLogger(__name__)
 _AT_ONCE = 4  # builds; more only take turns on the same locks of the kernel
 _DEADLINE_SECONDS = 10.0
+_SPAWNERS = 3  # asked one after another, where each dies over the request
 
 
 class Factory:
@@ -74,10 +76,11 @@ class Factory:
 
     async def blank(self, own_network: bool) -> Box:
         """An init in namespaces and a group of its own, which no image or spec has touched. Raises SandboxError."""
-        try:
-            return await self._blank(own_network)
-        except SpawnerDied:  # an init that it has made and not told of ends with the socket of the first box
-            return await self._blank(own_network)
+        for _ in range(_SPAWNERS - 1):
+            # One that died has others after it. An init that it has made and not told of ends with the socket of its box.
+            with contextlib.suppress(SpawnerDied):
+                return await self._blank(own_network)
+        return await self._blank(own_network)
 
     async def _blank(self, own_network: bool) -> Box:
         name = f"lxs-{secrets.token_hex(5)}"

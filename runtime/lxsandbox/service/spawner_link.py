@@ -89,7 +89,12 @@ class SpawnerLink:
         if message["event"] == "refused":
             raise await _refused(message["message"])
         assert self._process is not None
-        await asyncio.to_thread(map_process, self._process.pid, self._mapping)
+        try:
+            await asyncio.to_thread(map_process, self._process.pid, self._mapping)
+        except (SandboxError, OSError) as error:
+            if self._process.poll() is not None:  # it was killed while it was mapped: no fault of this host
+                raise SpawnerDied from error
+            raise
 
     def _answered(self, message: wire.Message, fds: list[int]) -> None:
         key = -1 if "event" in message else message["id"]
