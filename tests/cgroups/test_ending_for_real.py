@@ -18,10 +18,10 @@ from lxsandbox.spec import Limits
 
 MIB = 1 << 20
 FORK_TREE = """
-import os, time
+import os, signal
 for _ in range(4): os.fork()
 print("up", flush=True)
-time.sleep(600)
+signal.pause()
 """
 MOVE_AND_BACK = """
 import os, pathlib, sys

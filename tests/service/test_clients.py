@@ -30,6 +30,21 @@ print(box.pid, flush=True)
 sys.stdin.read()
 """
 
+IMPATIENT = """
+import sys
+from lxsandbox.sandbox.connection import ServiceConnection
+from lxsandbox.spec import SandboxSpec
+connection = ServiceConnection.open(sys.argv[1], start=False)
+connection.request("prewarm", spec=SandboxSpec(disk="1M").as_json(), required=[], count=500, wait=True)
+"""
+
+
+def client(script: str, connection: ServiceConnection) -> subprocess.Popen[bytes]:
+    """Another process that runs `script`, as a client of the same service."""
+    environment = {**os.environ, "PYTHONPATH": ":".join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", script, connection.folder]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
 
 def listed(connection: ServiceConnection) -> dict[str, str]:
     """The names of all sandboxes of the service, with their owners."""
@@ -97,16 +112,24 @@ def test_a_client_that_leaves_takes_its_own_and_nobody_else_s(connection: Servic
         assert mine.run(["true"]).returncode == 0
 
 
+def test_a_client_that_dies_while_it_waits_for_the_pool_does_not_keep_the_service(connection: ServiceConnection) -> None:
+    with client(IMPATIENT, connection) as impatient:
+        until(lambda: "parked" in {each["state"] for each in connection.request("list")["stock"]}, "the pool is being filled")
+        impatient.kill()
+
+    assert connection.leave() == NOTHING
+
+    wait_for_end(connection.hello.pid)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_client_that_dies_does_so_too(connection: ServiceConnection, number: signal.Signals) -> None:
-    environment = {**os.environ, "PYTHONPATH": ":".join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", CLIENT, connection.folder]
     with Sandbox(name="mine", connection=connection) as mine:
-        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as client:
-            assert client.stdout is not None
-            init = int(line_from(client.stdout))
+        with client(CLIENT, connection) as dying:
+            assert dying.stdout is not None
+            init = int(line_from(dying.stdout))
             assert set(listed(connection)) == {"mine", "its-own"}
-            client.send_signal(number)
+            dying.send_signal(number)
 
         wait_for_end(init)
         until(lambda: set(listed(connection)) == {"mine"}, "it has gone")
