@@ -5,9 +5,8 @@ import socket
 
 from lxsandbox import wire
 from lxsandbox.init.build import become_root, build, settle_process
-from lxsandbox.init.commands import Refused
 from lxsandbox.init.confine import confine
-from lxsandbox.init.serve import Server
+from lxsandbox.init.serve import Server, os_error
 from lxsandbox.rootfs.apply import StepFailed
 from lxsandbox.rootfs.trees import open_trees
 
@@ -28,11 +27,8 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
     except StepFailed as failed:
         _tell(control, {"kind": "StepFailed", "message": str(failed), "step": failed.step, "errno": failed.error.errno})
         return
-    except Refused as refused:
-        _tell(control, refused.error)
-        return
     except OSError as error:
-        _tell(control, {"kind": "OSError", "message": str(error), "errno": error.errno})
+        _tell(control, os_error(error))
         return
     if server is not None:
         server.run()
@@ -51,21 +47,16 @@ def _build(control: socket.socket, prepared: int) -> bool:
 
 
 def _go(control: socket.socket) -> Server | None:
-    """Wait for the service's word, with what this sandbox shall be; None when there will be none.
-
-    With a main command, the service is told when it has started: it may fail to. Without, nothing is left that could fail.
-    """
+    """Wait for the service's word, with what this sandbox shall be; None when there will be none."""
     received = wire.receive(control)
     if received is None:
         return None
     go, fds = received
     log, *channels = fds
-    server = Server(control, go, log)
+    server = Server(control)
     for fd in channels:
         server.add_channel(fd)
-    server.start_main()
-    if go["main"]:
-        wire.send(control, {"event": "ready"})
+    server.become(go, log)
     return server
 
 

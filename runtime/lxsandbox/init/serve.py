@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     Reply = dict[str, Any] | tuple[dict[str, Any], list[int]]
 
-__all__ = ["Server"]
-
+__all__ = ["Server", "os_error"]
 
 _DONTWAIT = int(socket.MSG_DONTWAIT)
 
@@ -29,7 +28,7 @@ _DONTWAIT = int(socket.MSG_DONTWAIT)
 class Server:
     """Everything init knows: its sockets, its commands, and the main command among them."""
 
-    def __init__(self, control: socket.socket, go: "dict[str, Any]", log: int) -> None:
+    def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.channels: dict[int, socket.socket] = {control.fileno(): control}
@@ -38,7 +37,6 @@ class Server:
         self.poll.register(control.fileno(), select.POLLIN)
         self.main: dict[str, Any] = {"pid": None, "status": None}
         self.log = -1
-        self.become(go, log)
         self.operations: dict[str, Callable[[dict[str, Any], list[int], socket.socket], Reply]] = {
             "go": self._go,
             "exec": self._exec,
@@ -53,12 +51,25 @@ class Server:
         self.wakeup = self._wake_on_child()
 
     def become(self, go: "dict[str, Any]", log: int) -> None:
-        """Take over what commands start from, the main command, and where that prints to. Nothing has been started yet."""
+        """Be what the service says, before anybody has used this sandbox: what commands start from, and the main one.
+
+        With a main command the service is told whether it has started. Without, nothing is left that could fail.
+        """
         if self.log >= 0:
             os.close(self.log)
         self.commands = Commands(self.root, go)
         self.main_args: list[str] | None = go["main"]
         self.log = log
+        if self.main_args is None:
+            return
+        told: dict[str, Any] = {"event": "ready"}
+        try:
+            self.start_main()
+        except Refused as refused:
+            told = {"event": "failed", "error": refused.error}
+        except OSError as error:
+            told = {"event": "failed", "error": os_error(error)}
+        self._answer(self.control, told)
 
     def _wake_on_child(self) -> int:
         """A descriptor that is readable when a child has ended; the handler that this takes is the spawner's."""
@@ -189,20 +200,10 @@ class Server:
             self.main = {"pid": pid, "status": None}
 
     def _go(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
-        """Become something else than was expected, before anybody has used this sandbox."""
+        """Become something else than was expected."""
         if sock is not self.control:
             raise Refused("SandboxError", "only the service says what a sandbox is to become")
         self.become(request, fds.pop(0))
-        if self.main_args is not None:
-            try:
-                self.start_main()
-            except Refused as refused:
-                self._answer(self.control, {"event": "failed", "error": refused.error})
-            except OSError as error:
-                told = {"kind": "OSError", "message": str(error), "errno": error.errno}
-                self._answer(self.control, {"event": "failed", "error": told})
-            else:
-                self._answer(self.control, {"event": "ready"})
         return {}
 
     def _exec(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
@@ -255,6 +256,11 @@ class Server:
             raise Refused("SandboxError", "only the service adds channels")
         self.add_channel(fds.pop(0))
         return {}
+
+
+def os_error(error: OSError) -> "dict[str, Any]":
+    """The error as the service is told of it."""
+    return {"kind": "OSError", "message": str(error), "errno": error.errno}
 
 
 def _next_ended() -> tuple[int, int] | None:
