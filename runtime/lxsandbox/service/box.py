@@ -52,7 +52,8 @@ class Box:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Death] = loop.create_future()
         self._pidfd = -1
-        self._primed: tuple[wire.Message, socket.socket] | None = None
+        self._message: wire.Message | None = None  # what init was told last to become
+        self._channel: socket.socket | None = None  # the client's end of its first channel, until the client has it
         self._mounts = -1  # of one that ends: keeps its mounts until its processes have gone
         self._counted = False
         self._reason: Death | None = None
@@ -118,27 +119,27 @@ class Box:
 
     def prime(self, message: wire.Message) -> None:
         """Tell a parked init ahead what most likely it shall become: then nobody has to wake it up when it is taken."""
-        ours, theirs = wire.pair()
+        self._channel, theirs = wire.pair()
         with theirs:
             self._go(message, theirs)
-        self._primed = message, ours
 
-    def start(self, message: wire.Message, spec: SandboxSpec) -> socket.socket:
-        """Have a parked init, or one that builds its root, become what `spec` says; its first client's end of a channel."""
+    def start(self, message: wire.Message, spec: SandboxSpec) -> None:
+        """Have a parked init, or one that builds its root, become what `spec` says."""
         self.spec = spec
         self.name = spec.name or self.id
-        if self._primed is not None:
-            told, ours = self._primed
-            self._primed = None
-            if told != message:
-                self._go(message)
-            return ours
-        ours, theirs = wire.pair()
-        with theirs:
-            self._go(message, theirs)
-        return ours
+        if self._message is None:
+            self.prime(message)
+        elif self._message != message:
+            self._go(message)
+
+    def hand_over(self) -> socket.socket:
+        """The client's end of the first channel to init, the caller's from now on."""
+        channel, self._channel = self._channel, None
+        assert channel is not None
+        return channel
 
     def _go(self, message: wire.Message, *channel: socket.socket) -> None:
+        self._message = message
         self.log = Log() if message["main"] else None
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         self._control.send(message, [self.log.write_fd if self.log else null, *(each.fileno() for each in channel)])
@@ -205,8 +206,8 @@ class Box:
         """Of one that has ended: close what the service holds of it, once those who waited for the end have been told."""
         self._control.close()
         self.init_end.close()
-        if self._primed is not None:
-            self._primed[1].close()
+        if self._channel is not None:
+            self._channel.close()
         if self.log is not None:
             self.log.close()
 

@@ -76,12 +76,11 @@ class Run:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         shape = await self._shape(spec, visible)
         message = go_message(spec, shape.facts, owner.env)
-        channels: list[socket.socket] = []
 
         def start(box: Box) -> None:
             box.owner = owner
             self._remember(box)
-            channels.append(box.start(message, spec))
+            box.start(message, spec)
 
         box = self.pool.take(shape)
         pooled = box is not None
@@ -95,13 +94,11 @@ class Run:
                 start(box)
             await box.started()
         except BaseException:
-            for channel in channels:
-                channel.close()
             if box is not None:
                 box.end(Death(reason="failed"))
             raise
         self.pool.used(shape, limits, message)
-        return box, channels[0], pooled
+        return box, box.hand_over(), pooled
 
     def _remember(self, box: Box) -> None:
         self._past[box.id] = box
