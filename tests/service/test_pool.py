@@ -15,6 +15,7 @@ from needs import needs
 from lxsandbox import Sandbox
 from lxsandbox.errors import CommandNotFound, SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
+from lxsandbox.service.ahead import Ahead
 from lxsandbox.service.blanks import Blanks
 from lxsandbox.service.box import Box
 from lxsandbox.service.quiet import Quiet
@@ -122,6 +123,24 @@ def test_work_ahead_waits_for_a_pause_unless_it_presses() -> None:
         await asyncio.wait_for(quiet.wait(pressing), 30)
 
     asyncio.run(scene())
+
+
+def test_work_asked_for_while_it_is_given_up_is_done_once_more() -> None:
+    times = 0
+
+    async def work() -> None:
+        nonlocal times
+        times += 1
+        if times == 1:
+            ahead.start()
+
+    async def scene() -> None:
+        ahead.start()
+        await ahead.finished()
+
+    ahead = Ahead(work, Quiet())
+    asyncio.run(scene())
+    assert times == 2
 
 
 def test_to_wait_for_blank_ones_that_are_there_makes_no_haste_for_the_next() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 from lxsandbox import wire
 from lxsandbox.errors import Death, SandboxError
+from lxsandbox.service.ahead import Ahead
 from lxsandbox.service.box import Box
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.shapes import Shape
@@ -35,10 +35,7 @@ class Pool:
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
         self._shelves: dict[str, _Shelf] = {}
-        self._refilling: asyncio.Task[None] | None = None
-        self._pressing = asyncio.Event()  # a shape in use has none ready: the next to ask would wait for a build
-        self._awaited = 0  # clients that wait until all is ready
-        self._closed = False
+        self._ahead = Ahead(self._fill, factory.quiet)
 
     def take(self, shape: Shape) -> Box | None:
         """A ready sandbox of this shape, or None. The place it leaves is filled again once the event loop is idle."""
@@ -58,7 +55,7 @@ class Pool:
         while len(self._shelves) > _MOST_SHAPES:
             self._discard(self._shelves.pop(next(iter(self._shelves))))
         self._look()
-        self._refill()
+        self._ahead.start()
 
     def used(self, shape: Shape, limits: Limits, message: wire.Message) -> None:
         """One of this shape has been handed out, or built on demand: from the second on, others are made ahead."""
@@ -66,14 +63,7 @@ class Pool:
 
     async def filled(self) -> None:
         """Wait until all that is wanted is ready, or cannot be made."""
-        if self._refilling is not None:
-            self._awaited += 1
-            self._look()
-            try:
-                await asyncio.wait({self._refilling})
-            finally:
-                self._awaited -= 1
-                self._look()
+        await self._ahead.finished()
         await self._factory.blanks_filled()
 
     def count(self, shape: Shape) -> int:
@@ -81,22 +71,15 @@ class Pool:
         shelf = self._shelves.get(shape.key)
         return len(shelf.ready) if shelf is not None else 0
 
-    def _refill(self) -> None:
-        if not self._closed and (self._refilling is None or self._refilling.done()):
-            self._refilling = asyncio.get_running_loop().create_task(self._fill())
-
     async def _fill(self) -> None:
-        while (shelf := self._shortest()) is not None:
-            await self._factory.quiet.wait(self._pressing)
-            if self._closed:
-                return
+        while (shelf := self._shortest()) is not None and await self._ahead.turn():
             try:
                 box = await self._factory.build(shelf.shape, shelf.limits)
             except (SandboxError, OSError):
                 shelf.count = 0  # whoever asks next builds it himself, and gets the error
                 self._look()
                 continue
-            if self._closed or self._shelves.get(shelf.shape.key) is not shelf:
+            if self._ahead.closed or self._shelves.get(shelf.shape.key) is not shelf:
                 box.end(Death(reason="closed"))
             else:
                 if not shelf.message["main"]:  # a command of its own starts when the sandbox is asked for
@@ -105,10 +88,7 @@ class Pool:
                 self._look()
 
     def _look(self) -> None:
-        if self._awaited or any(shelf.count and not shelf.ready for shelf in self._shelves.values()):
-            self._pressing.set()
-        else:
-            self._pressing.clear()
+        self._ahead.press(any(shelf.count and not shelf.ready for shelf in self._shelves.values()))
 
     def _shortest(self) -> _Shelf | None:
         lacking = [shelf for shelf in self._shelves.values() if len(shelf.ready) < shelf.count]
@@ -121,10 +101,7 @@ class Pool:
 
     async def close(self) -> None:
         """End all that is ready, and build no more."""
-        self._closed = True
-        self._pressing.set()
-        if self._refilling is not None:
-            await asyncio.wait({self._refilling})
+        await self._ahead.close()
         for shelf in self._shelves.values():
             self._discard(shelf)
         await self._factory.stop()
