@@ -31,7 +31,8 @@ def install(filter_path):
 
 
 def native(number, *arguments):
-    failed = libc.syscall(ctypes.c_long(number), *map(ctypes.c_ulong, arguments)) == -1
+    # All six given: a register that is not would hold what the call before left there, now and then a pointer to a path.
+    failed = libc.syscall(ctypes.c_long(number), *map(ctypes.c_ulong, [*arguments, *[0] * (6 - len(arguments))])) == -1
     return ctypes.get_errno() if failed else 0
 
 
