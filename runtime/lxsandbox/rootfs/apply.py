@@ -18,7 +18,9 @@ TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["STEPS", "Root", "StepFailed", "apply", "enter", "prepare"]
+__all__ = ["DEV_OPTIONS", "STEPS", "Root", "StepFailed", "apply", "enter", "prepare"]
+
+DEV_OPTIONS = (("size", "65536"), ("nr_inodes", "1024"), ("mode", "0755"))  # the file system of a /dev
 
 
 class StepFailed(Exception):
@@ -44,10 +46,11 @@ class Root:
 def prepare(steps: "Sequence[dict[str, Any]]") -> int:
     """Do the `steps` that every root has in common, below a file system of their own, and return its descriptor.
 
-    Roots made later in this namespace take over what lies there (`adopt`). Raises StepFailed.
+    Roots made later in this namespace take over what lies there (`adopt`). Its /dev is a folder of that file system, which
+    is bounded for it: one file system less, and each one alive takes memory in every memory cgroup. Raises StepFailed.
     """
     area = Root(())
-    area.top = area.work = mounts.new_filesystem("tmpfs", [("size", "1m"), ("mode", "0755")])
+    area.top = area.work = mounts.new_filesystem("tmpfs", DEV_OPTIONS, attributes=mounts.MOUNT_ATTR_NOSUID)
     _cover_root(area.top)
     os.mkdir("empty", dir_fd=area.top)
     _do(area, steps)

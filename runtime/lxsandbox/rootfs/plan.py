@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lxsandbox.rootfs.apply import DEV_OPTIONS
 from lxsandbox.rootfs.host_image import HIDDEN_FOLDERS, KEPT_FOLDERS, SECRET_FILES
 from lxsandbox.security.masks import MASKED, READ_ONLY
 from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
@@ -22,7 +23,6 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _TTY_GROUP = 5  # the group tty of every Linux distribution, which grantpt(3) expects of a terminal
 _BYTES_PER_INODE = 4096
-_DEV_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +162,7 @@ def prepared_steps(facts: HostFacts) -> list[dict[str, Any]]:
     """What every root with a network of its own has at /proc, /sys and /dev, to be made before anything else is known."""
     made = Plan()
     _proc_and_sys(made, SandboxSpec(), facts)
+    made.do("folder", path="/dev", mode=0o755)
     _devices(made, facts)
     return made.steps
 
@@ -172,6 +173,7 @@ def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_b
             made.do("adopt", target=target)
     else:
         _proc_and_sys(made, spec, facts)
+        made.do("mount", kind="tmpfs", target="/dev", options=DEV_OPTIONS, attributes=MOUNT_ATTR_NOSUID)
         _devices(made, facts)
     shared = _in_memory(disk_bytes, "1777")
     made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
@@ -202,7 +204,6 @@ def _proc_and_sys(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
 
 
 def _devices(made: Plan, facts: HostFacts) -> None:
-    made.do("mount", kind="tmpfs", target="/dev", options=_in_memory(_DEV_BYTES, "755"), attributes=MOUNT_ATTR_NOSUID)
     for name in _DEVICES:
         made.do("bind_own", source=f"/dev/{name}", target=f"/dev/{name}")
     for name, target in _DEVICE_LINKS.items():

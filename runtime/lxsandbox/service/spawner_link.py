@@ -19,6 +19,8 @@ from lxsandbox.service.sockets import MessageSocket
 __all__ = ["SpawnerDied", "SpawnerLink"]
 
 _DEADLINE_SECONDS = 30.0
+# LD_BIND_NOW (ld.so(8)): each function is looked up once and here, and not by every init that calls it first.
+_SPAWNER_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "LD_BIND_NOW": "1"}
 
 
 class SpawnerDied(SandboxError):
@@ -64,7 +66,7 @@ class SpawnerLink:
                 [sys.executable, "-I", "-S", os.path.abspath(script), str(theirs.fileno()), mode],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+                env=_SPAWNER_ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for pytest, which then lets go
             )

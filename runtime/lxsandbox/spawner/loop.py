@@ -3,7 +3,6 @@
 It answers one request at a time, in order. Its children are the service's (CLONE_PARENT): when the spawner dies, sandboxes go on.
 """
 
-import gc
 import os
 import select
 import signal
@@ -13,6 +12,7 @@ import sys
 from lxsandbox import wire
 from lxsandbox.init import main as init
 from lxsandbox.rootfs.removal import remove_tree
+from lxsandbox.spawner.sharing import share_memory
 from lxsandbox.syscalls import clone, mounts
 from lxsandbox.syscalls.files import close_all_but
 
@@ -190,10 +190,7 @@ def main(service_fd: int, mode: str) -> None:
         _start_again_read_only(service)
     elif mode == "mapped":
         mounts.detach(os.path.realpath(sys.executable))
-    # What is here now stays: no collection of it, and so no copy of its pages, in any init.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+    share_memory()
     Spawner(service).serve()
 
 

@@ -39,24 +39,17 @@ class _CloneArgs(ctypes.Structure):
 def clone3(flags: int, *, exit_signal: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
     """Clone this single-threaded process. Returns (pid, pidfd) in the parent and (0, -1) in the child.
 
-    The child is a copy, as after os.fork; it must end with os._exit or exec. The pidfd is close-on-exec.
+    The child is a copy, as after os.fork, without the functions of os.register_at_fork having run; it must end with os._exit
+    or exec. The pidfd is close-on-exec.
     """
     pidfd = c_int(-1)
     args = _CloneArgs(flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
     if cgroup_fd is not None:
         args.flags |= CLONE_INTO_CGROUP
         args.cgroup = cgroup_fd
-    api = ctypes.pythonapi
-    api.PyOS_BeforeFork()
-    pid = -1
-    try:
-        pid = syscall("clone3", _SYS_CLONE3, ctypes.byref(args), c_size_t(ctypes.sizeof(args)))
-    finally:
-        # Also after a failure: PyOS_BeforeFork took the import lock.
-        if pid == 0:
-            api.PyOS_AfterFork_Child()
-        else:
-            api.PyOS_AfterFork_Parent()
+    # Not between PyOS_BeforeFork and PyOS_AfterFork_Child: what these hold and renew is for threads, of which there is one, and
+    # they write to a dozen pages of every child.
+    pid = syscall("clone3", _SYS_CLONE3, ctypes.byref(args), c_size_t(ctypes.sizeof(args)))
     if pid == 0:
         return 0, -1
     os.set_inheritable(pidfd.value, False)

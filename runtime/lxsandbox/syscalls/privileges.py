@@ -30,7 +30,7 @@ class _CapData(ctypes.Structure):
 class _SockFprog(ctypes.Structure):
     """struct sock_fprog, see seccomp(2): a count of 8-byte instructions and their address."""
 
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def _prctl(option: int, *args: int) -> int:
@@ -79,6 +79,5 @@ def set_capabilities(mask: int) -> None:
 
 def install_seccomp_filter(program: bytes) -> None:
     """Install a compiled filter (an array of struct sock_filter) on this process and all its children to come."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    prog = _SockFprog(len(program) // 8, ctypes.addressof(buffer))
+    prog = _SockFprog(len(program) // 8, program)
     call("prctl", c_int(_PR_SET_SECCOMP), c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(prog), c_ulong(0), c_ulong(0))
