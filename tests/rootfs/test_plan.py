@@ -164,10 +164,14 @@ def test_a_tmpfs_has_its_size() -> None:
 
 
 def test_a_read_only_root_has_a_tmp_and_a_run_to_write_to() -> None:
-    planned = made(SandboxSpec(read_only=True))
-
-    assert {at(planned, target)["kind"] for target in ("/tmp", "/run")} == {"tmpfs"}
+    assert {at(made(SandboxSpec(read_only=True)), target)["do"] for target in ("/tmp", "/run")} == {"show_work"}
     assert not [step for step in made().steps if step.get("target") in ("/tmp", "/run")]
+
+
+def test_with_new_files_on_disk_what_must_be_in_memory_has_a_file_system_of_its_own() -> None:
+    planned = made(SandboxSpec(read_only=True, scratch="disk"), scratch="/scratch")
+
+    assert {at(planned, target)["kind"] for target in ("/dev/shm", "/tmp", "/run")} == {"tmpfs"}
 
 
 def test_the_hosts_network_brings_the_hosts_sysfs_since_a_fresh_one_is_refused() -> None:

@@ -30,9 +30,12 @@ def test_no_more_can_be_written_than_the_disk_holds(make_sandbox: Make, folder: 
     box.run(["sh", "-c", f"rm {folder}/fits && {FILL.format(1_000_000, '/tmp/again')}"], check=True)
 
 
-def test_shared_memory_is_bounded_too(make_sandbox: Make) -> None:
-    done = make_sandbox(disk="4M").run(["sh", "-c", FILL.format(5_000_000, "/dev/shm/x")])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_shared_memory_is_part_of_it(make_sandbox: Make, read_only: bool) -> None:
+    box = make_sandbox(disk="4M", read_only=read_only)
 
+    box.run(["sh", "-c", FILL.format(3_000_000, "/tmp/x")], check=True)
+    done = box.run(["sh", "-c", FILL.format(3_000_000, "/dev/shm/x")])
     assert "No space left on device" in done.stderr
 
 

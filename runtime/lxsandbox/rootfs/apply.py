@@ -196,6 +196,15 @@ def _mount(root: Root, *, kind: str, target: str, options: "Sequence[tuple[str, 
     os.close(mount)
 
 
+def _show_work(root: Root, *, name: str, mode: int, target: str, attributes: int) -> None:
+    """A new folder of the working area at `target`."""
+    os.mkdir(name, mode, dir_fd=root.work)
+    tree = mounts.open_tree(name, at=root.work)
+    mounts.mount_setattr(tree, set_=attributes)
+    _attach(root, tree, target, folder=True, links=False)
+    os.close(tree)
+
+
 def _adopt(root: Root, *, target: str) -> None:
     """Take over what `prepare` made for `target`, with all that is mounted on it."""
     tree = mounts.open_tree(target.lstrip("/"), at=root.prepared, recursive=True)
@@ -292,6 +301,7 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "root_from_work": _root_from_work,
     "overlay": _overlay,
     "mount": _mount,
+    "show_work": _show_work,
     "adopt": _adopt,
     "bind": _bind,
     "bind_own": _bind_own,

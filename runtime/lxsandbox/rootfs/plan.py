@@ -103,7 +103,8 @@ def plan(
         _host_whole(made, facts, files)
     else:
         _host_slices(made, facts, files)
-    _kernel_file_systems(made, spec, facts, disk_bytes)
+    _kernel_file_systems(made, spec, facts)
+    _places_in_memory(made, spec, disk_bytes, shared=scratch is None)
     if image.is_host:
         _show(made, facts, visible)
     for mount in spec.mounts:
@@ -167,7 +168,7 @@ def prepared_steps(facts: HostFacts) -> list[dict[str, Any]]:
     return made.steps
 
 
-def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_bytes: int) -> None:
+def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
     if spec.network == "isolated" and not spec.nesting and not spec.sysctls:
         for target in ("/proc", "/sys", "/dev"):
             made.do("adopt", target=target)
@@ -175,13 +176,21 @@ def _kernel_file_systems(made: Plan, spec: SandboxSpec, facts: HostFacts, disk_b
         _proc_and_sys(made, spec, facts)
         made.do("mount", kind="tmpfs", target="/dev", options=DEV_OPTIONS, attributes=MOUNT_ATTR_NOSUID)
         _devices(made, facts)
-    shared = _in_memory(disk_bytes, "1777")
-    made.do("mount", kind="tmpfs", target="/dev/shm", options=shared, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
     for device in spec.devices:
         made.do("bind_own", source=device, target=device)
+
+
+def _places_in_memory(made: Plan, spec: SandboxSpec, size: int, *, shared: bool) -> None:
+    """What is writable and in memory whatever the root is: together within what the sandbox may write, or `size` each."""
+    places = [("/dev/shm", 0o1777, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)]
     if spec.read_only:
-        for path, mode in (("/tmp", "1777"), ("/run", "755")):
-            made.do("mount", kind="tmpfs", target=path, options=_in_memory(disk_bytes, mode), attributes=_QUIET)
+        places += [("/tmp", 0o1777, _QUIET), ("/run", 0o755, _QUIET)]
+    for target, mode, attributes in places:
+        if shared:
+            name = target.strip("/").replace("/", "-")
+            made.do("show_work", name=name, mode=mode, target=target, attributes=attributes)
+        else:
+            made.do("mount", kind="tmpfs", target=target, options=_in_memory(size, f"{mode:o}"), attributes=attributes)
 
 
 def _proc_and_sys(made: Plan, spec: SandboxSpec, facts: HostFacts) -> None:
