@@ -1,7 +1,7 @@
 """The group of one sandbox with v1 controllers: a folder in each hierarchy; on hybrid hosts also a leaf of the unified tree.
 
-The unified leaf gives what v1 has not: a clone straight into it, a freezer and a kill without races, pressure. Where it is
-used, the v1 freezer is not. Where the folders are is decided in `v1_tree`.
+The unified leaf gives what v1 has not: a clone straight into it, a freezer and a kill without races, pressure; and the cpu time.
+Where it is used, the v1 freezer and cpuacct are not. Where the folders are is decided in `v1_tree`.
 """
 
 from __future__ import annotations
@@ -185,11 +185,11 @@ class CgroupV1:
         return read(f"{self._places.controllers['cpuset']}/cpuset.{what}").strip()
 
     def _cpu_seconds(self) -> float | None:
-        used = number(self._folders.get("cpuacct", "") + "/cpuacct.usage")
-        if used is not None:
-            return used / 1e9
-        micros = None if self._leaf is None else pairs(self._leaf + "/cpu.stat").get("usage_usec")
-        return None if micros is None else micros / 1e6
+        if self._leaf is not None:
+            micros = pairs(self._leaf + "/cpu.stat").get("usage_usec")
+            return None if micros is None else micros / 1e6
+        nanos = number(self._folders.get("cpuacct", "") + "/cpuacct.usage")
+        return None if nanos is None else nanos / 1e9
 
     def _io_bytes(self) -> tuple[int | None, int | None]:
         """Bytes read and written on the disks themselves; lines are `major:minor Read bytes`, and totals that have no disk."""

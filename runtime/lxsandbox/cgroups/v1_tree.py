@@ -26,6 +26,7 @@ _CONTROLLERS = {  # and the limits that each holds
     "cpuset": ("cpuset",),
     "freezer": ("freezer",),
 }
+_SERVED_BY_LEAF = ("cpuacct", "freezer")  # every group of cgroup2 has cpu.stat, and since Linux 5.2 cgroup.freeze
 
 
 class TreeV1:
@@ -69,7 +70,7 @@ def open_v1(run_name: str, machine: Machine) -> TreeV1 | Lack:
     name = run_folder_name(run_name)
     unified = _open_folder("", name, machine)
     leaf = unified if isinstance(unified, str) and os.path.exists(unified + "/cgroup.freeze") else None
-    wanted = [controller for controller in _CONTROLLERS if leaf is None or controller != "freezer"]
+    wanted = [controller for controller in _CONTROLLERS if leaf is None or controller not in _SERVED_BY_LEAF]
     opened = {controller: _open_folder(controller, name, machine) for controller in wanted}
     folders = {controller: folder for controller, folder in opened.items() if isinstance(folder, str)}
     missing = {controller: lack for controller, lack in opened.items() if isinstance(lack, Lack)}
