@@ -1,0 +1,174 @@
+"""Blobs by digest, as an OCI image layout has them (`blobs/sha256/…`): nothing that was not verified ever has its name.
+
+What is being fetched lies in `fetching/` as a `.part`, under a lock of its own, and is taken up again by whoever asks next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterable, Iterator
+
+from filelock import FileLock, Timeout
+
+from lxsandbox.errors import ImageError
+from lxsandbox.images.digests import check_digest, digest_of, hasher_for
+
+__all__ = ["Blobs", "Part"]
+
+_LOCK_SECONDS = 600.0
+_BLOCK_BYTES = 1 << 20
+
+
+class Part:
+    """A blob on its way in. `offset` bytes of it are there."""
+
+    def __init__(self, path: str, digest: str, size: int) -> None:
+        self.digest = digest
+        self.size = size
+        self._file = open(path, "ab+")  # noqa: SIM115 - closed by `Blobs.fetching`
+        self._hash = hasher_for(digest)
+        self.offset = 0
+        self._take_up()
+
+    def _take_up(self) -> None:
+        self._file.seek(0)
+        while block := self._file.read(_BLOCK_BYTES):
+            self._hash.update(block)
+            self.offset += len(block)
+        if self.offset > self.size:
+            self.restart()
+
+    def write(self, block: bytes) -> None:
+        """Append. Raises ImageError when it gets longer than it was said to be, OSError on a full disk."""
+        if self.offset + len(block) > self.size:
+            self.restart()
+            raise ImageError(f"{self.digest} is longer than the {self.size} bytes it was said to have")
+        self._file.write(block)
+        self._hash.update(block)
+        self.offset += len(block)
+
+    def restart(self) -> None:
+        """Forget what is there: its source cannot go on from the middle, or it was wrong."""
+        self._file.truncate(0)
+        self._hash = hasher_for(self.digest)
+        self.offset = 0
+
+    def finish(self) -> None:
+        """Raises ImageError unless all of it is there, and is what its digest says; what is wrong is forgotten."""
+        if self.offset < self.size:
+            raise ImageError(
+                f"{self.digest} ended after {self.offset} of {self.size} bytes", hint="try again: it is taken up there"
+            )
+        found = f"{self.digest.partition(':')[0]}:{self._hash.hexdigest()}"
+        if found != self.digest:
+            self.restart()
+            raise ImageError(
+                f"what came as {self.digest} is {found}", hint="somebody changed it on its way, or its source is damaged"
+            )
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Blobs:
+    """The blobs below one folder, an OCI image layout. Several processes may use it at once."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def path(self, digest: str) -> str:
+        """Where the blob is, or would be. Raises ImageError for what is no digest."""
+        algorithm, _, encoded = check_digest(digest).partition(":")
+        return os.path.join(self.folder, "blobs", algorithm, encoded)
+
+    def has(self, digest: str) -> bool:
+        """Whether it is there."""
+        return os.path.isfile(self.path(digest))
+
+    def size(self, digest: str) -> int:
+        """Its size in bytes. Raises ImageError where it is not."""
+        try:
+            return os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            raise _absent(digest) from None
+
+    def read(self, digest: str, *, at_most: int) -> bytes:
+        """The content, verified once more. A blob that was damaged is removed. Raises ImageError."""
+        if self.size(digest) > at_most:
+            raise ImageError(f"{digest} is larger than {at_most} bytes")
+        data = b"".join(self.blocks(digest))
+        hasher = hasher_for(digest)
+        hasher.update(data)
+        if hasher.hexdigest() != digest.partition(":")[2]:
+            self.discard(digest)
+            raise ImageError(f"{digest} was damaged on this disk and has been removed", hint="fetch the image again")
+        return data
+
+    def blocks(self, digest: str) -> Iterator[bytes]:
+        """The content as it is on disk, unverified, in blocks of up to a MiB. Raises ImageError where there is none."""
+        try:
+            with open(self.path(digest), "rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    yield block
+        except FileNotFoundError:
+            raise _absent(digest) from None
+
+    def discard(self, digest: str) -> None:
+        """Remove it, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
+
+    def add(self, data: bytes) -> str:
+        """Store `data` and return its digest."""
+        digest = digest_of(data)
+        self.take_in(digest, len(data), [data])
+        return digest
+
+    def take_in(self, digest: str, size: int, blocks: Iterable[bytes]) -> None:
+        """Store what `blocks` yields, from its beginning, under `digest`; nothing is read when it is there. Raises ImageError."""
+        with self.fetching(digest, size) as part:
+            if part is not None:
+                part.restart()
+                for block in blocks:
+                    part.write(block)
+
+    @contextlib.contextmanager
+    def fetching(self, digest: str, size: int) -> Generator[Part | None]:
+        """The blob's part, for this process alone to write to; None when the blob is there already, also by another's doing.
+
+        At the end it is verified and becomes the blob; what ends early stays as a part. Raises ImageError, also when another
+        process has been fetching the same blob for ten minutes without an end.
+        """
+        path = self.path(digest)
+        if os.path.isfile(path):
+            yield None
+            return
+        area = os.path.join(self.folder, "fetching")
+        for folder in (os.path.dirname(path), area):
+            os.makedirs(folder, 0o700, exist_ok=True)
+        beside = os.path.join(area, digest.replace(":", "-"))
+        with _locked(f"{beside}.lock", digest):
+            if os.path.isfile(path):
+                yield None
+                return
+            with contextlib.closing(Part(f"{beside}.part", digest, size)) as part:
+                yield part
+                part.finish()
+            os.rename(f"{beside}.part", path)
+
+
+@contextlib.contextmanager
+def _locked(path: str, digest: str) -> Generator[None]:
+    try:
+        with FileLock(path, timeout=_LOCK_SECONDS):
+            yield
+    except Timeout:
+        hint = "see whether it hangs, and end it; what it has fetched is taken up"
+        raise ImageError(f"another process has been fetching {digest} for {_LOCK_SECONDS:.0f} s", hint=hint) from None
+
+
+def _absent(digest: str) -> ImageError:
+    return ImageError(f"there is no {digest} in the store", hint="fetch the image again")
