@@ -143,9 +143,12 @@ class Factory:
         elif not await self._child_succeeds({"op": "remove", "path": path}, []):
             raise OSError(f"{path} could not be removed")
 
-    async def unpack(self, stream: int, report: int, path: str) -> bool:
-        """Unpack the tar stream behind `stream` into `path` with the ids of the run's mapping; False when it failed."""
-        return await self._child_succeeds({"op": "unpack", "path": path}, [stream, report])
+    async def unpack(self, stream: int, report: int, path: str, *, form: str = "root") -> bool:
+        """Unpack the tar stream behind `stream` into `path` with the ids of the run's mapping; False when it failed.
+
+        `form` is `root`, or `layer` for an archive with whiteouts: see `images.unpack`.
+        """
+        return await self._child_succeeds({"op": "unpack", "path": path, "form": form}, [stream, report])
 
     async def _child_succeeds(self, request: dict[str, str], fds: list[int]) -> bool:
         _, (pidfd,) = await self.spawner.ask(request, fds)

@@ -71,7 +71,7 @@ class Spawner:
         """A child that unpacks the tar stream `fds[0]` into a folder; it exits 0 when done, else `fds[1]` says why."""
         pid, pidfd = clone.clone3(clone.CLONE_PARENT)
         if pid == 0:
-            _unpack(fds[0], fds[1], request["path"])
+            _unpack(fds[0], fds[1], request["path"], request["form"])
         return {"pid": pid}, [pidfd]
 
     def _next(self) -> "tuple[wire.Message, list[int]] | None":
@@ -126,14 +126,14 @@ def _remove(path: str) -> None:
         os._exit(status)
 
 
-def _unpack(stream: int, report: int, path: str) -> None:
+def _unpack(stream: int, report: int, path: str, form: str) -> None:
     """In the clone: unpack, say what went wrong, and end."""
     status = 1
     try:
-        from lxsandbox.images.unpack import unpack  # tarfile would be in every init
+        from lxsandbox.images.unpack import unpack  # it would be in every init
 
         close_all_but([0, 1, 2, stream, report])
-        unpack(stream, path)
+        unpack(stream, path, form=form)
         status = 0
     except Exception as error:  # noqa: BLE001 - the archive is hostile, and the report is the error's way out
         os.write(report, str(error).encode("utf-8", "replace")[:4096])

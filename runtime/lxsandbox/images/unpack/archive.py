@@ -1,0 +1,177 @@
+"""A tar stream as its entries, one after another, and their contents.
+
+Entries and bytes are counted as headers announce them, before anything is made or allocated for them.
+"""
+
+import os
+from io import BufferedIOBase
+
+from lxsandbox.images.unpack.headers import BLOCK_BYTES, Entry, apply_pax, check_sum, parse_header, parse_number, parse_pax
+from lxsandbox.images.unpack.refusal import Refused, quoted
+from lxsandbox.images.unpack.sparse import read_map
+
+__all__ = ["MOST_BYTES", "MOST_ENTRIES", "Archive"]
+
+MOST_ENTRIES = 2_000_000
+MOST_BYTES = 64 << 30
+_MOST_EXTENSION_BYTES = 1 << 20  # of one entry, and of all global records at a time
+_PIECE_BYTES = 1 << 20
+_ZEROS = bytes(BLOCK_BYTES)
+_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _LABEL = b"L", b"K", b"x", b"g", b"V"
+_EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _LABEL))
+
+
+class Archive:
+    """The archive that `file` yields. `whole`: the two blocks of zeros at its end must be there; nothing else vouches for it."""
+
+    def __init__(
+        self, file: BufferedIOBase, *, whole: bool, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._file = file
+        self._whole = whole
+        self._most_entries, self._most_bytes = most_entries, most_bytes
+        self._entries = self._bytes = 0
+        self._last = b""  # name of the entry before
+        self._left = self._padding = 0  # of the current entry
+        self._global: dict[bytes, bytes] = {}
+        self._piece = memoryview(bytearray(_PIECE_BYTES))
+
+    def next(self) -> Entry | None:
+        """The next entry; what was not copied of the one before is skipped. None at the end. Raises Refused."""
+        long_name = long_link = b""
+        records: list[tuple[bytes, bytes]] = []
+        extensions = 0
+        while (block := self._header()) is not None:
+            kind = block[156:157]
+            if kind not in _EXTENSIONS:
+                return self._entry(block, long_name, long_link, records)
+            content = self._extension(block, _MOST_EXTENSION_BYTES - extensions)
+            extensions += len(content)
+            if kind == _LONG_NAME:
+                long_name = content.partition(b"\0")[0]
+            elif kind == _LONG_LINK:
+                long_link = content.partition(b"\0")[0]
+            elif kind == _PAX:
+                records += self._records(content)
+            elif kind == _PAX_GLOBAL:
+                self._take_globals(content)
+        if extensions:
+            raise Refused(f"the archive ends {self._after()}, within the headers of another")
+        return None
+
+    def copy(self, fd: int, count: int) -> None:
+        """Write the next `count` bytes of the current entry's content to the descriptor. Raises Refused, OSError."""
+        self._left -= count
+        while count:
+            piece = self._piece[: min(count, _PIECE_BYTES)]
+            self._fill(piece)
+            count -= len(piece)
+            written = os.write(fd, piece)
+            while written < len(piece):
+                written += os.write(fd, piece[written:])
+
+    def _header(self) -> bytes | None:
+        """The next header, its checksum right; None at the end of the archive."""
+        if self._left:
+            self._skip()
+        block = self._file.read(self._padding + BLOCK_BYTES)
+        if len(block) <= self._padding:
+            # An entry's end is the archive's: image tools take that, where a digest has said that nothing is missing.
+            if self._whole or len(block) < self._padding:
+                raise self._cut()
+            return None
+        if self._padding:
+            block = block[self._padding :]
+            self._padding = 0
+        if len(block) < BLOCK_BYTES:
+            raise self._cut()
+        if block == _ZEROS:
+            self._check_end()
+            return None
+        if not check_sum(block):
+            raise Refused(f"what stands {self._after()} is no header of a tar archive: it is damaged, or is something else")
+        return block
+
+    def _entry(self, block: bytes, long_name: bytes, long_link: bytes, records: list[tuple[bytes, bytes]]) -> Entry:
+        try:
+            entry = parse_header(block)
+            if self._global or records:
+                apply_pax(entry, self._global | dict(records))
+            if long_name:
+                entry.name = long_name
+            if long_link:
+                entry.link = long_link
+            self._last = entry.name
+            self._announce(entry.size)
+            if records or entry.kind == b"S":
+                read_map(entry, block, records, self._block)
+                self._last = entry.name
+                self._announce(entry.real_size - entry.size)
+        except Refused as error:
+            name = long_name or dict(records).get(b"path") or block[:100].partition(b"\0")[0]
+            raise Refused(f"entry {quoted(name)}: {error}") from None
+        self._entries += 1
+        self._left, self._padding = entry.size, -entry.size % BLOCK_BYTES
+        return entry
+
+    def _announce(self, size: int) -> None:
+        """Count what is to come. Raises Refused where it is too much."""
+        self._bytes += max(size, 0)
+        if self._entries >= self._most_entries or self._bytes > self._most_bytes:
+            raise Refused(f"with it the archive has more than {self._most_entries} entries or {self._most_bytes} bytes")
+
+    def _extension(self, block: bytes, most: int) -> bytes:
+        """The content of a header that speaks about the next entry."""
+        size = parse_number(block[124:136], "size")
+        if not 0 <= size <= most:
+            raise Refused(f"the headers of the entry after {self._after()} take {size} bytes, and {most} are taken")
+        self._bytes += size
+        content = self._file.read(size + -size % BLOCK_BYTES)
+        if len(content) < size + -size % BLOCK_BYTES:
+            raise self._cut()
+        return content[:size]
+
+    def _records(self, content: bytes) -> list[tuple[bytes, bytes]]:
+        try:
+            return parse_pax(content)
+        except Refused as error:
+            raise Refused(f"the entry {self._after()}: {error}") from None
+
+    def _take_globals(self, content: bytes) -> None:
+        self._global.update(self._records(content))
+        if sum(len(key) + len(value) for key, value in self._global.items()) > _MOST_EXTENSION_BYTES:
+            raise Refused(f"there are more than {_MOST_EXTENSION_BYTES} bytes of global records {self._after()}")
+
+    def _block(self) -> bytes:
+        block = self._file.read(BLOCK_BYTES)
+        if len(block) < BLOCK_BYTES:
+            raise self._cut()
+        return block
+
+    def _fill(self, piece: memoryview) -> None:
+        if self._file.readinto(piece) < len(piece):
+            raise self._cut()
+
+    def _skip(self) -> None:
+        while self._left:
+            piece = self._piece[: min(self._left, _PIECE_BYTES)]
+            self._fill(piece)
+            self._left -= len(piece)
+
+    def _check_end(self) -> None:
+        """After a first block of zeros: a second one, or nothing at all, and then zeros only, to a bound."""
+        second = self._file.read(BLOCK_BYTES)
+        rest = second.strip(b"\0")
+        while not rest and (piece := self._file.read(_PIECE_BYTES)):
+            self._bytes += len(piece)
+            rest = piece.strip(b"\0")
+            if self._bytes > self._most_bytes:
+                raise Refused(f"the archive has more than {self._most_bytes} bytes of zeros at its end")
+        if rest:
+            raise Refused(f"the archive goes on behind its end, {self._after()}, with something else than zeros")
+
+    def _cut(self) -> Refused:
+        return Refused(f"the archive was cut short {self._after()}" + (" or in it" if self._last else ""))
+
+    def _after(self) -> str:
+        return f"after entry {quoted(self._last)}" if self._last else "at its beginning"
