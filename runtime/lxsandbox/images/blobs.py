@@ -6,7 +6,9 @@ What is being fetched lies in `fetching/` as a `.part`, under a lock of its own,
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import secrets
 from collections.abc import Generator, Iterable, Iterator
 
 from filelock import FileLock, Timeout
@@ -127,6 +129,22 @@ class Blobs:
         self.take_in(digest, len(data), [data])
         return digest
 
+    def add_stream(self, blocks: Iterable[bytes]) -> tuple[str, int]:
+        """Store what `blocks` yields, whose digest nobody knows yet. Returns its digest and its size in bytes."""
+        area = os.path.join(self.folder, "fetching")
+        os.makedirs(area, 0o700, exist_ok=True)
+        place = os.path.join(area, f"new-{secrets.token_hex(8)}.part")
+        try:
+            digest, size = _write(place, blocks)
+            path = self.path(digest)
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            os.rename(place, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(place)
+            raise
+        return digest, size
+
     def take_in(self, digest: str, size: int, blocks: Iterable[bytes]) -> None:
         """Store what `blocks` yields, from its beginning, under `digest`; nothing is read when it is there. Raises ImageError."""
         with self.fetching(digest, size) as part:
@@ -158,6 +176,20 @@ class Blobs:
                 yield part
                 part.finish()
             os.rename(f"{beside}.part", path)
+
+
+def _write(path: str, blocks: Iterable[bytes]) -> tuple[str, int]:
+    """Write a new file that is on the disk when this returns. Returns the digest and size of what was written."""
+    hasher = hashlib.sha256()
+    size = 0
+    with open(path, "xb") as file:
+        for block in blocks:
+            file.write(block)
+            hasher.update(block)
+            size += len(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return f"sha256:{hasher.hexdigest()}", size
 
 
 @contextlib.contextmanager

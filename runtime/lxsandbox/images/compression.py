@@ -1,4 +1,4 @@
-"""Decompressing a file into a pipe, by what its first bytes say and not by its name."""
+"""Decompressing a file, by what its first bytes say and not by its name."""
 
 from __future__ import annotations
 
@@ -9,39 +9,55 @@ import hashlib
 import io
 import lzma
 import os
+import zlib
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
 from isal import igzip_lib, igzip_threaded
 
 from lxsandbox.errors import ImageError
 
-__all__ = ["open_decompressed", "pump"]
+__all__ = ["DAMAGE", "compression_of", "decompressed", "open_decompressed", "pump"]
 
-# The first bytes of each format: RFC 1952, the xz file format 2.1.1.1, bzip2, RFC 8878.
-_GZIP, _XZ, _BZIP2, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh", b"\x28\xb5\x2f\xfd"
-_BLOCK_BYTES = 1 << 20
 # What isal says of its own types is less than is so.
 _open_gzip = cast(Callable[..., BinaryIO], igzip_threaded.open)  # pyright: ignore[reportUnknownMemberType]
 _GzipError = cast(type[Exception], igzip_lib.IsalError)
 
+# What reading a damaged file raises, by its format.
+DAMAGE = (EOFError, OSError, zlib.error, _GzipError, lzma.LZMAError, zstandard.ZstdError)
+
+# The first bytes of each format: RFC 1952, the xz file format 2.1.1.1, bzip2, RFC 8878.
+_MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+_LONGEST_MAGIC = max(map(len, _MAGIC))
+_BLOCK_BYTES = 1 << 20
+
 
 def open_decompressed(path: str) -> BinaryIO:
     """The contents of `path`, decompressed as it is read."""
-    raw = open(path, "rb")  # noqa: SIM115 - what is returned closes it
-    magic = raw.read(6)
+    return decompressed(open(path, "rb"))
+
+
+def decompressed(raw: BinaryIO) -> BinaryIO:
+    """What `raw`, at its beginning, holds, decompressed as it is read. Closing it closes `raw`."""
+    match compression_of(raw):
+        case "gzip":
+            return _reader(cast(_Decoder, _open_gzip(raw, "rb", block_size=_BLOCK_BYTES)), raw)
+        case "xz":
+            return _reader(lzma.LZMAFile(raw), raw)
+        case "bzip2":
+            return _reader(bz2.BZ2File(raw), raw)
+        case "zstd":
+            return _reader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), raw)
+        case _:
+            return raw
+
+
+def compression_of(raw: BinaryIO) -> str:
+    """How what `raw`, at its beginning, holds is compressed: `gzip`, `xz`, `bzip2`, `zstd`, or empty for not at all."""
+    start = raw.read(_LONGEST_MAGIC)
     raw.seek(0)
-    if magic.startswith(_GZIP):
-        raw.close()
-        return _open_gzip(path, "rb", block_size=_BLOCK_BYTES)
-    if magic.startswith(_XZ):
-        return cast(BinaryIO, lzma.LZMAFile(raw))
-    if magic.startswith(_BZIP2):
-        return cast(BinaryIO, bz2.BZ2File(raw))
-    if magic.startswith(_ZSTD):
-        return cast(BinaryIO, io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)))
-    return raw
+    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
 
 
 def pump(source: str, sink: int) -> str:
@@ -60,9 +76,38 @@ def pump(source: str, sink: int) -> str:
                     _write_all(out.fileno(), block)
         except BrokenPipeError:
             return ""
-        except (EOFError, lzma.LZMAError, _GzipError, zstandard.ZstdError, OSError) as error:
+        except DAMAGE as error:
             raise ImageError(f"{source} is damaged: {error}", hint="make or fetch it again") from error
     return f"sha256:{hasher.hexdigest()}"
+
+
+class _Decoder(Protocol):
+    def readinto(self, buffer: bytearray, /) -> int: ...
+    def close(self) -> None: ...
+
+
+class _Reader(io.RawIOBase):
+    """Closes what it decodes, which most decoders do not."""
+
+    def __init__(self, decoder: _Decoder, raw: BinaryIO) -> None:
+        self._decoder = decoder
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._decoder.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._decoder.close()
+            self._raw.close()
+        super().close()
+
+
+def _reader(decoder: _Decoder, raw: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Reader(decoder, raw), _BLOCK_BYTES))
 
 
 def _write_all(fd: int, block: bytes) -> None:

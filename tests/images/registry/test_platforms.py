@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lxsandbox.images.documents import INDEX_TYPE, MANIFEST_TYPE, Descriptor, Platform
-from lxsandbox.images.registry.platforms import host_platform, suitable
+from lxsandbox.images.platforms import host_platform, suitable
 
 
 def platform(text: str) -> Platform:

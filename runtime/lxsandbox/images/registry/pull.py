@@ -16,11 +16,11 @@ from lxsandbox.images.documents import (
     Platform,
     parse_manifest,
 )
+from lxsandbox.images.platforms import candidates, suitable
 from lxsandbox.images.registry.client import Registry
 from lxsandbox.images.registry.download import fetch_blob
 from lxsandbox.images.registry.failures import printable
 from lxsandbox.images.registry.parallel import Transfer, run_all
-from lxsandbox.images.registry.platforms import candidates, suitable
 from lxsandbox.images.registry.progress import Progress, Silent
 
 __all__ = ["pull_image"]
