@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Iterator
 from filelock import FileLock, Timeout
 
 from lxsandbox.errors import ImageError
-from lxsandbox.images.digests import check_digest, digest_of, hasher_for
+from lxsandbox.images.digests import check_digest, digest_of, hasher_for, is_digest
 
 __all__ = ["Blobs", "Part"]
 
@@ -123,6 +123,48 @@ class Blobs:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(digest))
 
+    def is_sound(self, digest: str) -> bool:
+        """Whether the blob, all of which is read, is what its digest says; else it is removed. Raises ImageError without one."""
+        hasher = hasher_for(check_digest(digest))
+        for block in self.blocks(digest):
+            hasher.update(block)
+        sound = hasher.hexdigest() == digest.partition(":")[2]
+        if not sound:
+            self.discard(digest)
+        return sound
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all the blobs there are."""
+        for algorithm in _listed(os.path.join(self.folder, "blobs")):
+            for name in _listed(os.path.join(self.folder, "blobs", algorithm)):
+                if is_digest(f"{algorithm}:{name}"):  # else somebody else's file
+                    yield f"{algorithm}:{name}"
+
+    def parts(self) -> Iterator[str]:
+        """The digests of the blobs that have been fetched in part, and of those that are being fetched."""
+        for name in _listed(os.path.join(self.folder, "fetching")):
+            digest = name.removesuffix(".part").replace("-", ":", 1)
+            if name.endswith(".part") and is_digest(digest):
+                yield digest
+
+    def part_size(self, digest: str) -> int:
+        """How many bytes of it have been fetched; 0 once it is a blob."""
+        try:
+            return os.stat(f"{self._beside(digest)}.part").st_size
+        except FileNotFoundError:
+            return 0
+
+    def discard_part(self, digest: str) -> int:
+        """Remove what was fetched of it in part, unless somebody is fetching it now. The bytes that were freed."""
+        try:
+            with FileLock(f"{self._beside(digest)}.lock", timeout=0):
+                size = self.part_size(digest)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self._beside(digest)}.part")
+        except Timeout:
+            return 0
+        return size
+
     def add(self, data: bytes) -> str:
         """Store `data` and return its digest."""
         digest = digest_of(data)
@@ -164,10 +206,9 @@ class Blobs:
         if os.path.isfile(path):
             yield None
             return
-        area = os.path.join(self.folder, "fetching")
-        for folder in (os.path.dirname(path), area):
+        beside = self._beside(digest)
+        for folder in (os.path.dirname(path), os.path.dirname(beside)):
             os.makedirs(folder, 0o700, exist_ok=True)
-        beside = os.path.join(area, digest.replace(":", "-"))
         with _locked(f"{beside}.lock", digest):
             if os.path.isfile(path):
                 yield None
@@ -176,6 +217,16 @@ class Blobs:
                 yield part
                 part.finish()
             os.rename(f"{beside}.part", path)
+
+    def _beside(self, digest: str) -> str:
+        return os.path.join(self.folder, "fetching", check_digest(digest).replace(":", "-"))
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _write(path: str, blocks: Iterable[bytes]) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Unpacked root file systems in the user's cache: made once under a lock, moved into place whole, never changed after."""
+"""The unpacked contents of tar files in the user's cache: made once under a lock, moved into place whole, never changed after."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from collections.abc import Callable, Generator
 
 from filelock import FileLock
 
-__all__ = ["cache_folder", "root_of_tar"]
+from lxsandbox.images.store.folder import cache_folder
+
+__all__ = ["root_of_tar"]
 
 _LOCK_SECONDS = 600.0
-
-
-def cache_folder() -> str:
-    """`$XDG_CACHE_HOME/lxsandbox`, or `~/.cache/lxsandbox`, made with mode 700."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.path.join(base, "lxsandbox")
-    os.makedirs(path, 0o700, exist_ok=True)
-    return path
 
 
 def root_of_tar(path: str, unpack: Callable[[str, str], None], remove: Callable[[str], None]) -> str:
