@@ -29,17 +29,17 @@ _GzipError = cast(type[Exception], igzip_lib.IsalError)
 
 def open_decompressed(path: str) -> BinaryIO:
     """The contents of `path`, decompressed as it is read."""
-    raw = open(path, "rb")  # noqa: SIM115 - what is returned closes it
-    magic = raw.read(6)
-    raw.seek(0)
+    with open(path, "rb") as file:
+        magic = file.read(6)
     if magic.startswith(_GZIP):
-        raw.close()
         return _open_gzip(path, "rb", block_size=_BLOCK_BYTES)
     if magic.startswith(_XZ):
-        return cast(BinaryIO, lzma.LZMAFile(raw))
+        return cast(BinaryIO, lzma.LZMAFile(path))
     if magic.startswith(_BZIP2):
-        return cast(BinaryIO, bz2.BZ2File(raw))
+        return cast(BinaryIO, bz2.BZ2File(path))
+    raw = open(path, "rb")  # noqa: SIM115 - what is returned closes it
     if magic.startswith(_ZSTD):
+        # It takes a file that was cut short for one that ends: the archive in it, or its digest, says that it does not.
         return cast(BinaryIO, io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)))
     return raw
 
