@@ -48,6 +48,7 @@ def decompressed(raw: BinaryIO) -> BinaryIO:
         case "bzip2":
             return _reader(bz2.BZ2File(raw), raw)
         case "zstd":
+            # It takes a file that was cut short for one that ends: the archive in it, or its digest, says that it does not.
             return _reader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), raw)
         case _:
             return raw

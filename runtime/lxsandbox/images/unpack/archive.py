@@ -89,7 +89,7 @@ class Archive:
             self._check_end()
             return None
         if not check_sum(block):
-            raise Refused(f"what stands {self._after()} is no header of a tar archive: it is damaged, or is something else")
+            raise Refused(f"what stands {self._after()} is no header: this is no tar archive, or a damaged one")
         return block
 
     def _entry(self, block: bytes, long_name: bytes, long_link: bytes, records: list[tuple[bytes, bytes]]) -> Entry:
@@ -124,7 +124,7 @@ class Archive:
         """The content of a header that speaks about the next entry."""
         size = parse_number(block[124:136], "size")
         if not 0 <= size <= most:
-            raise Refused(f"the headers of the entry after {self._after()} take {size} bytes, and {most} are taken")
+            raise Refused(f"the header that stands {self._after()} has {size} bytes of text, and {most} are taken")
         self._bytes += size
         content = self._file.read(size + -size % BLOCK_BYTES)
         if len(content) < size + -size % BLOCK_BYTES:
@@ -135,7 +135,7 @@ class Archive:
         try:
             return parse_pax(content)
         except Refused as error:
-            raise Refused(f"the entry {self._after()}: {error}") from None
+            raise Refused(f"in the header that stands {self._after()} {error}") from None
 
     def _take_globals(self, content: bytes) -> None:
         self._global.update(self._records(content))

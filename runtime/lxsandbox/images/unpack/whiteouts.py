@@ -46,39 +46,38 @@ def put_whiteout(mark: bytes) -> None:
     """Hide what `mark`, the place of a mark, names in lower layers. What this layer has itself stays, as layer.md says."""
     folder, _, name = mark.rpartition(b"/")
     place = folder + b"/" + name.removeprefix(_PREFIX)
+    if _get(folder or b"/", _OPAQUE_XATTR) == _OPAQUE_FOLDER:
+        return  # it hides all, and a whiteout in it would be listed as a file
     try:
-        os.mknod(place, stat.S_IFCHR, 0)
+        _make_whiteout(folder or b"/", place)
     except FileExistsError:
         if stat.S_ISDIR(os.lstat(place).st_mode):
             make_opaque(place)
+
+
+def _make_whiteout(folder: bytes, place: bytes) -> None:
+    try:
+        os.mknod(place, stat.S_IFCHR, 0)
     except OSError as error:
         if error.errno not in _NO_WHITEOUT_DEVICES:
             raise
-        _put_whiteout_file(folder or b"/", place)
-
-
-def _put_whiteout_file(folder: bytes, place: bytes) -> None:
-    if _get(folder, _OPAQUE_XATTR) == _OPAQUE_FOLDER:
-        return  # it hides everything already, and cannot have whiteouts of this kind
-    try:
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0)
-    except FileExistsError:
-        return
-    try:
-        os.setxattr(fd, _WHITEOUT_XATTR, b"y")
-    finally:
-        os.close(fd)
-    os.setxattr(folder, _OPAQUE_XATTR, _HAS_WHITEOUT_FILES)
+        try:
+            os.setxattr(fd, _WHITEOUT_XATTR, b"y")
+        finally:
+            os.close(fd)
+        os.setxattr(folder, _OPAQUE_XATTR, _HAS_WHITEOUT_FILES)
 
 
 def make_opaque(folder: bytes) -> None:
-    """Hide all that lower layers have in the folder. What this layer has in it stays."""
-    if _get(folder, _OPAQUE_XATTR) == _HAS_WHITEOUT_FILES:
-        # They would be files in an opaque folder.
-        for name in os.listdir(folder):
-            if is_whiteout(os.path.join(folder, name)):
-                os.unlink(os.path.join(folder, name))
+    """Hide all that lower layers have in the folder. What this layer has in it stays, but for whiteouts."""
+    if _get(folder, _OPAQUE_XATTR) == _OPAQUE_FOLDER:
+        return
     os.setxattr(folder, _OPAQUE_XATTR, _OPAQUE_FOLDER)
+    for name in os.listdir(folder):
+        place = os.path.join(folder, name)
+        if is_whiteout(place):
+            os.unlink(place)
 
 
 def is_whiteout(place: bytes) -> bool:
