@@ -45,7 +45,7 @@ class Layout:
     def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / "sha256" / digest[7:]
 
-    def add(self, data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+    def add(self, data: bytes, media_type: str, /, **more: Any) -> dict[str, Any]:
         digest = digest_of(data)
         self.blob(digest).write_bytes(data)
         return {"mediaType": media_type, "digest": digest, "size": len(data), **more}

@@ -44,12 +44,11 @@ def take_layer(open_raw: Callable[[], BinaryIO], blobs: Blobs, *, what: str, dif
         size = raw.seek(0, 2)
     if diff_id and not compression:
         # Uncompressed, it has the digest that the config says: the store looks whether it does, and whether it is there.
-        blobs.take_in(diff_id, size, raw_blocks(open_raw))
+        blobs.take_in(diff_id, size, _checked(raw_blocks(open_raw), hashlib.sha256(), diff_id, what))
         return _layer(diff_id, size, "", diff_id)
     if compression not in _SUFFIXES:
         return _recompress(open_raw, blobs, what, diff_id)
-    found = _digest(_tar_blocks(open_raw, what, diff_id))
-    _check(found, diff_id, what)
+    found = _digest(_tar_blocks(open_raw, what, diff_id, hashlib.sha256()))
     digest = _digest(raw_blocks(open_raw)) if compression else found
     blobs.take_in(digest, size, raw_blocks(open_raw))
     return _layer(digest, size, compression, found)
@@ -57,10 +56,8 @@ def take_layer(open_raw: Callable[[], BinaryIO], blobs: Blobs, *, what: str, dif
 
 def _recompress(open_raw: Callable[[], BinaryIO], blobs: Blobs, what: str, diff_id: str) -> Layer:
     hasher = hashlib.sha256()
-    digest, size = blobs.add_stream(compressed(hashed(_tar_blocks(open_raw, what, diff_id), hasher)))
-    found = f"sha256:{hasher.hexdigest()}"
-    _check(found, diff_id, what)
-    return _layer(digest, size, "zstd", found)
+    digest, size = blobs.add_stream(compressed(_tar_blocks(open_raw, what, diff_id, hasher)))
+    return _layer(digest, size, "zstd", f"sha256:{hasher.hexdigest()}")
 
 
 def _layer(digest: str, size: int, compression: str, diff_id: str) -> Layer:
@@ -68,14 +65,17 @@ def _layer(digest: str, size: int, compression: str, diff_id: str) -> Layer:
     return Layer(descriptor=descriptor, diff_id=diff_id)
 
 
-def _check(found: str, diff_id: str, what: str) -> None:
-    if diff_id and found != diff_id:
+def _checked(blocks: Iterable[bytes], hasher: Hasher, diff_id: str, what: str) -> Iterator[bytes]:
+    """The same blocks. At their end raises ImageError where they were something else than `diff_id`."""
+    yield from hashed(blocks, hasher)
+    found = f"sha256:{hasher.hexdigest()}"
+    if found != diff_id:
         raise ImageError(f"{what} is {found}, and its image's config says {diff_id}", hint="the image is damaged: make it again")
 
 
-def _tar_blocks(open_raw: Callable[[], BinaryIO], what: str, diff_id: str) -> Iterator[bytes]:
+def _tar_blocks(open_raw: Callable[[], BinaryIO], what: str, diff_id: str, hasher: Hasher) -> Iterator[bytes]:
     blocks = decompressed_blocks(open_raw, what)
-    return blocks if diff_id else whole_tar(blocks, what)
+    return _checked(blocks, hasher, diff_id, what) if diff_id else hashed(whole_tar(blocks, what), hasher)
 
 
 def raw_blocks(open_raw: Callable[[], BinaryIO]) -> Iterator[bytes]:

@@ -55,7 +55,7 @@ def verified_blocks(blobs: Blobs, digest: str) -> Generator[bytes]:
 
 
 class TarWriter:
-    """Writes entries of root's, from 1970, one after another, to a file that can seek. Names are of up to 100 bytes."""
+    """Writes entries of root's, from 1970, one after another, to a file that can seek."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -67,9 +67,9 @@ class TarWriter:
         self.add_stream(name, [data])
 
     def add_stream(self, name: str, blocks: Iterable[bytes]) -> None:
-        """A file whose size nobody knows before its end: its header is written last."""
+        """A file whose size nobody knows before its end: then its header is written once more."""
         start = self._file.tell()
-        self._file.write(bytes(_TAR_BLOCK_BYTES))
+        self._file.write(_header(name, tarfile.REGTYPE, 0, 0o644))
         size = sum(self._file.write(block) for block in blocks)
         self._file.write(bytes(-size % _TAR_BLOCK_BYTES))
         end = self._file.tell()
@@ -85,5 +85,5 @@ class TarWriter:
 def _header(name: str, kind: bytes, size: int, mode: int) -> bytes:
     member = tarfile.TarInfo(name)
     member.type, member.size, member.mode = kind, size, mode
-    # GNU's form has sizes over 8 GiB in the same 512 bytes.
+    # GNU's form takes the same space whatever the size, also over 8 GiB.
     return member.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
