@@ -143,7 +143,11 @@ def test_what_is_no_file_is_no_archive(tmp_path: Path, make: Callable[[Path], No
         TarSource(str(tmp_path / "a.tar"))
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive" * 1000, gzip.compress(b"no archive" * 1000), bytes(100)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no archive" * 1000, gzip.compress(b"no archive" * 1000), bytes(100)],
+    ids=["empty", "text", "compressed-text", "zeros"],
+)
 def test_what_is_no_tar_is_said_so(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(data)
 
