@@ -179,7 +179,14 @@ def diff_ids(rootfs: Mapping[str, Any], what: str) -> tuple[str, ...]:
     given = items(rootfs.get("diff_ids"), f"{what}: diff_ids")
     if len(given) > _MOST_LAYERS:
         raise ImageError(f"{what}: diff_ids has {len(given)} entries, and overlayfs stacks {_MOST_LAYERS}")
-    return tuple(check_digest(each, what=f"{what}: diff_ids: entry {n}") for n, each in enumerate(given))
+    return tuple(_diff_id(each, f"{what}: diff_ids: entry {n}") for n, each in enumerate(given))
+
+
+def _diff_id(data: object, what: str) -> str:
+    digest = check_digest(data, what=what)
+    if not digest.startswith("sha256:"):
+        raise ImageError(f"{what} {digest!r:.100} is not of sha256", hint="image-spec, config.md, has no other diff_ids")
+    return digest
 
 
 def _required_text(data: object, what: str) -> str:
