@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+from typing import TYPE_CHECKING
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.compression import pump
-from lxsandbox.images.references import parse_reference
 from lxsandbox.images.store import root_of_tar
 from lxsandbox.rootfs.plan import ImageRoot
 from lxsandbox.service.factory import Factory
+
+if TYPE_CHECKING:
+    from lxsandbox.images.path_references import PathReference
+    from lxsandbox.images.transports import Transports
 
 __all__ = ["resolve"]
 
 
 async def resolve(reference: str, factory: Factory) -> ImageRoot:
     """The root of the image that `reference` names. Raises ImageError."""
-    parsed = parse_reference(reference)
-    match parsed.transport:
-        case "host":
-            return ImageRoot(layers=None)
-        case "dir":
-            return ImageRoot(layers=(parsed.path,))
-        case _:
-            return ImageRoot(layers=(await _unpacked(parsed.path, factory),))
+    if reference == "host":
+        return ImageRoot(layers=None)
+    place = _place(reference)
+    if place.transport == "dir":
+        return ImageRoot(layers=(place.path,))
+    return ImageRoot(layers=(await _unpacked(place.path, factory),))
+
+
+def _place(reference: str) -> PathReference:
+    # Here: a run over the host's own files alone does not pay for it.
+    from lxsandbox.images.path_references import PathReference
+
+    parsed = _transports().parse(reference)
+    if not isinstance(parsed, PathReference) or parsed.transport == "build":
+        raise ImageError(
+            f"image {reference!r} is one of transport {parsed.transport}, and sandboxes are made over a folder or tar file",
+            hint="an image is one of host, dir:PATH, tar:FILE",
+        )
+    return parsed
+
+
+@functools.cache
+def _transports() -> Transports:
+    from lxsandbox.images.transports import Transports
+
+    return Transports()
 
 
 async def _unpacked(path: str, factory: Factory) -> str:
