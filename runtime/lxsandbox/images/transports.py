@@ -23,8 +23,9 @@ from lxsandbox.images.references import PARSERS, Reference, parse_reference
 if TYPE_CHECKING:
     from lxsandbox.images.blobs import Blobs
     from lxsandbox.images.documents import Descriptor, Platform
+    from lxsandbox.images.registry.progress import Progress
 
-__all__ = ["ENTRY_POINTS", "Fetch", "FetchContext", "Hooks", "Progress", "Pull", "Transport", "Transports", "hookimpl"]
+__all__ = ["ENTRY_POINTS", "Fetch", "FetchContext", "Hooks", "Pull", "Transport", "Transports", "hookimpl"]
 
 ENTRY_POINTS = "lxsandbox.transports"
 
@@ -34,12 +35,6 @@ hookimpl = pluggy.HookimplMarker("lxsandbox")
 
 Pull = Literal["missing", "always", "never"]
 """When the source is asked: for what the store lacks, each time, or not at all."""
-
-
-class Progress(Protocol):
-    """Told how far a fetch is; `done_bytes` of the blob are there, counting what an earlier attempt has left."""
-
-    def __call__(self, blob: Descriptor, done_bytes: int, /) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

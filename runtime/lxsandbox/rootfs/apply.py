@@ -288,6 +288,11 @@ def _folder(root: Root, *, path: str, mode: int) -> None:
     os.close(fd)
 
 
+def _have_folder(root: Root, *, path: str) -> None:
+    """Make the folder, unless it is there in whatever mode."""
+    os.close(make_target(root.top, path, folder=True))
+
+
 def _link(root: Root, *, path: str, target: str) -> None:
     parent, name = parent_and_name(path)
     folder = open_folder(root.top, parent)
@@ -310,5 +315,6 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "protect": _protect,
     "sysctl": _sysctl,
     "folder": _folder,
+    "have_folder": _have_folder,
     "link": _link,
 }

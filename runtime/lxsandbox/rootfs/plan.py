@@ -49,9 +49,13 @@ class HostFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRoot:
-    """Where an image's files are: the host's own root, or layers (folders, uppermost first)."""
+    """Where an image's files are: the host's own root, or layers (folders, uppermost first).
+
+    `folders` are made where the image lacks them: its volumes, its working directory.
+    """
 
     layers: tuple[str, ...] | None
+    folders: tuple[str, ...] = ()
 
     @property
     def is_host(self) -> bool:
@@ -99,6 +103,8 @@ def plan(
     if image.layers is not None:
         made.do("overlay", lowers=[made.tree(layer, idmap=facts.idmap) for layer in image.layers])
         made.do("folder", path="/tmp", mode=0o1777)
+        for path in image.folders:
+            made.do("have_folder", path=path)
     elif facts.whole_root:
         _host_whole(made, facts, files)
     else:

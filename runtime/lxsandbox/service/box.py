@@ -74,6 +74,8 @@ class Box:
     def _told(self, message: wire.Message, fds: list[int]) -> None:
         if message.get("event") == "main_ended":
             status = message["status"]
+            if status == 0 and self._message is not None and self._message.get("may_end"):
+                return
             self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
         elif "event" in message:
             self._events.append(message)

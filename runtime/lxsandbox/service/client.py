@@ -23,6 +23,7 @@ from lxsandbox.spec import SandboxSpec, check_env
 if TYPE_CHECKING:
     import socket
 
+    from lxsandbox.images.transports import Pull
     from lxsandbox.service.run import Run
 
 __all__ = ["Client"]
@@ -43,6 +44,8 @@ class Client:
         self.label = ""
         self.visible: dict[str, str] = {}
         self.env: dict[str, str] = {}
+        self.pull: Pull = "missing"
+        self.offline = False
         self.starts: list[float] = []
         self.pool_hits = 0
         self.peak_bytes = 0
@@ -103,6 +106,8 @@ class Client:
         self.label = str(message.get("label", ""))
         self.visible = shown_folders(message.get("visible") or {})
         self.env = check_env(message.get("env") or {})
+        self.pull = message.get("pull") or "missing"
+        self.offline = bool(message.get("offline"))
         run = self.run
         if not self.observer:
             run.factory.keep_blanks()
@@ -121,7 +126,7 @@ class Client:
         started = time.perf_counter()
         spec = SandboxSpec.from_json(message["spec"])
         limits, unheld = limits_of(spec, message.get("required") or (), self.run.factory.tree.lacks)
-        box, channel, pooled = await self.run.create(spec, limits, self.visible, self)
+        box, channel, pooled = await self.run.create(spec, limits, self)
         seconds = time.perf_counter() - started
         if self.socket.closed:
             channel.close()

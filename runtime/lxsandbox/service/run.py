@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from lxsandbox import wire
 from lxsandbox.errors import Death
-from lxsandbox.rootfs.plan import ImageRoot
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
+from lxsandbox.service.configured import configured, runs_own_command
 from lxsandbox.service.factory import Factory
+from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
-from lxsandbox.service.roots import resolve
 from lxsandbox.service.shapes import Shape, go_message, shape_of
 from lxsandbox.spec import Limits, SandboxSpec
 
@@ -31,8 +32,7 @@ class Run:
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
-        self._images: dict[str, ImageRoot] = {}
-        self._shapes: dict[str, Shape] = {}
+        self.images = Images(factory)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -63,19 +63,17 @@ class Run:
                 yield boxes[name]
             yield from (box for box in boxes.values() if box.name == name and box.owner is not None)
 
-    async def _shape(self, spec: SandboxSpec, visible: Mapping[str, str]) -> Shape:
-        image = self._images.get(spec.image)
-        if image is None or not image.is_host:
-            image = await resolve(spec.image, self.factory)
-            self._images[spec.image] = image
-        return shape_of(spec, image, self.factory.facts, visible if image.is_host else {})
+    async def _prepare(self, spec: SandboxSpec, owner: Client) -> tuple[Shape, SandboxSpec, wire.Message]:
+        """The shape of a spec, the spec with all that its image says, and what init is told. Raises SandboxError."""
+        image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline)
+        full = configured(spec, image.config)
+        shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
+        # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
+        return shape, full, go_message(full, shape.facts, owner.env) | {"may_end": runs_own_command(spec, image.config)}
 
-    async def create(
-        self, spec: SandboxSpec, limits: Limits, visible: Mapping[str, str], owner: Client
-    ) -> tuple[Box, socket.socket, bool]:
+    async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
-        shape = await self._shape(spec, visible)
-        message = go_message(spec, shape.facts, owner.env)
+        shape, spec, message = await self._prepare(spec, owner)
 
         def start(box: Box) -> None:
             box.owner = owner
@@ -110,8 +108,8 @@ class Run:
 
     async def prewarm(self, spec: SandboxSpec, limits: Limits, owner: Client, count: int) -> None:
         """Keep `count` sandboxes of this spec's shape ready."""
-        shape = await self._shape(spec, owner.visible)
-        self.pool.want(shape, limits, go_message(spec, shape.facts, owner.env), count)
+        shape, _, message = await self._prepare(spec, owner)
+        self.pool.want(shape, limits, message, count)
 
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
@@ -119,5 +117,6 @@ class Run:
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.images.close()
         await asyncio.to_thread(self.factory.tree.remove)
         self.factory.close()

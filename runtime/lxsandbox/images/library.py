@@ -1,0 +1,134 @@
+"""The images of this user: those in the store, and whatever a reference can bring into it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from lxsandbox.errors import ImageError
+from lxsandbox.images.blobs import Blobs, Part
+from lxsandbox.images.config import ImageConfig, parse_config
+from lxsandbox.images.documents import Descriptor, Manifest, Platform
+from lxsandbox.images.fetching import FETCHES
+from lxsandbox.images.platforms import host_platform
+from lxsandbox.images.references import Reference
+from lxsandbox.images.registry.progress import Progress, Silent
+from lxsandbox.images.store import Lease, Store
+from lxsandbox.images.transports import FetchContext, Pull, Transports
+
+__all__ = ["HeldImage", "Library"]
+
+_NAMED = ("docker", "mmdebstrap")  # what is asked for by a name that stays the same; a file may hold something else tomorrow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldImage:
+    """A complete image, held in the store until `close`, or the end of a `with`."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+    lease: Lease
+
+    def close(self) -> None:
+        """Let go of it: from now on it may be removed."""
+        self.lease.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Library:
+    """One store, and the transports that fill it. For several threads at once."""
+
+    def __init__(self, store: Store | None = None, *, platform: Platform | None = None) -> None:
+        self.store = store or Store()
+        self.platform = platform or host_platform()
+
+    @functools.cached_property
+    def transports(self) -> Transports:
+        """The built-in ones, and those of installed distributions."""
+        return Transports(FETCHES)
+
+    def parse(self, text: str, *, base: str = "/") -> Reference:
+        """The reference that `text` is. Raises ImageError."""
+        return self.transports.parse(text, base=base)
+
+    def get(
+        self, reference: Reference, *, pull: Pull = "missing", offline: bool = False, progress: Progress | None = None
+    ) -> HeldImage:
+        """The image, fetched where the store lacks it, or as `pull` says. Raises ImageError, OSError on a full disk."""
+        with contextlib.ExitStack() as undo:
+            lease = undo.enter_context(self.store.lease())
+            known = self._known(reference, lease)
+            if known is None or (pull == "always" and not offline and reference.transport in _NAMED):
+                known = self._fetched(reference, lease, pull=pull, offline=offline, progress=progress or Silent())
+            manifest = self.store.manifest(known)
+            config = parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}")
+            _check_layers(reference, manifest, config)
+            undo.pop_all()
+            return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
+
+    def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
+        named = self.store.named(str(reference))
+        if named is None:
+            return None
+        lease.add([named])
+        return named if self.store.complete(named) else None
+
+    def _fetched(self, reference: Reference, lease: Lease, *, pull: Pull, offline: bool, progress: Progress) -> Descriptor:
+        if reference.transport in _NAMED and (offline or pull == "never"):
+            why = "this run is offline" if offline else 'pull="never"'
+            hint = f"fetch it before, with the network there: `lxsandbox image pull '{reference.familiar()}'`"
+            raise ImageError(f"image {reference.familiar()} is not in the store, and {why}", hint=hint)
+        context = FetchContext(
+            blobs=_HeldBlobs(self.store.folder, lease), platform=self.platform, progress=progress, offline=offline, pull=pull
+        )
+        found = self.transports.fetch(reference, context)
+        lease.add([found])
+        if reference.transport in _NAMED:
+            self.store.tag(str(reference), found)
+        return found
+
+
+class _HeldBlobs(Blobs):
+    """Blobs that are held before they are looked for: what is found, or fetched, is not removed by others meanwhile."""
+
+    def __init__(self, folder: str, lease: Lease) -> None:
+        super().__init__(folder)
+        self._lease = lease
+        self._held: set[str] = set()
+
+    def has(self, digest: str) -> bool:
+        self._hold([digest])
+        return super().has(digest)
+
+    @contextlib.contextmanager
+    def fetching(self, digest: str, size: int) -> Generator[Part | None]:
+        self._hold([digest])
+        with super().fetching(digest, size) as part:
+            yield part
+
+    def add_stream(self, blocks: Iterable[bytes]) -> tuple[str, int]:
+        digest, size = super().add_stream(blocks)
+        self._hold([digest])
+        return digest, size
+
+    def _hold(self, digests: Iterable[str]) -> None:
+        new = [digest for digest in digests if digest not in self._held]
+        if new:
+            self._lease.add(new)
+            self._held.update(new)
+
+
+def _check_layers(reference: Reference, manifest: Manifest, config: ImageConfig) -> None:
+    if len(manifest.layers) != len(config.diff_ids):
+        counts = f"{len(manifest.layers)} layers, and its configuration names {len(config.diff_ids)}"
+        raise ImageError(f"image {reference.familiar()} has {counts}", hint="whoever made it must make it anew")

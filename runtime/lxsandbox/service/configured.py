@@ -1,0 +1,37 @@
+"""What an image's configuration makes of a spec that leaves things open. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lxsandbox.spec import SandboxSpec
+
+if TYPE_CHECKING:
+    from lxsandbox.images.config import ImageConfig
+
+__all__ = ["configured", "runs_own_command"]
+
+
+def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
+    """The spec with what the image has for what it leaves open.
+
+    As container tools do it: the image's Cmd goes with its Entrypoint alone, and is dropped with it; what `env` names replaces
+    what the image has under that name.
+    """
+    if config is None:
+        return spec
+    command = spec.command if spec.command is not None or spec.entrypoint is not None else config.command
+    return replace(
+        spec,
+        entrypoint=spec.entrypoint if spec.entrypoint is not None else config.entrypoint,
+        command=command,
+        env={**config.env, **spec.env},
+        cwd=spec.cwd if spec.cwd is not None else config.working_dir or None,
+        user=spec.user if spec.user is not None else config.user or None,
+    )
+
+
+def runs_own_command(spec: SandboxSpec, config: ImageConfig | None) -> bool:
+    """Whether the main command of such a sandbox is the image's, so that nobody asked for it by name."""
+    return config is not None and spec.command is None and spec.entrypoint is None

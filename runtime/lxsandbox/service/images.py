@@ -1,0 +1,165 @@
+"""The images that a run uses: each found, fetched and unpacked once, and held in the store until the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lxsandbox.errors import ImageError
+from lxsandbox.images.compression import pump
+from lxsandbox.images.store import root_of_tar
+from lxsandbox.rootfs.plan import ImageRoot
+
+if TYPE_CHECKING:
+    from lxsandbox.images.config import ImageConfig
+    from lxsandbox.images.library import HeldImage, Library
+    from lxsandbox.images.references import Reference
+    from lxsandbox.images.store import Store
+    from lxsandbox.images.transports import Pull
+    from lxsandbox.service.factory import Factory
+
+__all__ = ["HOST", "Image", "Images"]
+
+T = TypeVar("T")
+_AT_ONCE = 2  # layers unpacked at the same time; each has a process of its own beside the thread that decompresses
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a sandbox is made over: the root's layers, and what the image says of how it is to be run."""
+
+    root: ImageRoot
+    config: ImageConfig | None = None
+
+
+HOST = Image(ImageRoot(layers=None))
+
+
+class Images:
+    """By the text that users wrote. Blocking work is done in threads, and one image by one of them at a time."""
+
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        self._found: dict[tuple[str, str, bool], asyncio.Task[Image]] = {}
+        self._held: list[HeldImage] = []
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._library: Library | None = None
+        self._opening = asyncio.Lock()
+
+    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False) -> Image:
+        """The image, ready to be the root of a sandbox. Raises ImageError."""
+        if text == "host":
+            return HOST
+        library = await self._open()
+        parsed = await asyncio.to_thread(library.parse, text)
+        if parsed.transport in ("dir", "tar"):
+            return await self._bare(parsed)
+        key = (await asyncio.to_thread(_identity, parsed), pull, offline)
+        task = self._found.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            work = self._stored(library, parsed, pull, offline)
+            task = self._found[key] = asyncio.get_running_loop().create_task(work)
+        return await asyncio.shield(task)
+
+    async def _open(self) -> Library:
+        async with self._opening:
+            if self._library is None:
+                self._library = await asyncio.to_thread(_library, self._in_loop(self._factory.remove_tree))
+            return self._library
+
+    async def _bare(self, reference: Reference) -> Image:
+        path: str = getattr(reference, "path")  # noqa: B009 - of a PathReference, whose module is not loaded for `host`
+        if reference.transport == "tar":
+
+            async def unpack(source: str, folder: str) -> None:
+                await self._unpack(str(reference), source, folder, form="root")
+
+            remove = self._in_loop(self._factory.remove_tree)
+            try:
+                path = await asyncio.to_thread(root_of_tar, path, self._in_loop(unpack), remove)
+            except OSError as error:
+                raise ImageError(f"image {reference} cannot be unpacked: {error}") from error
+        return Image(ImageRoot(layers=(path,)))
+
+    async def _stored(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> Image:
+        held = await asyncio.to_thread(library.get, reference, pull=pull, offline=offline)
+        self._held.append(held)
+        layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
+        name = reference.familiar()
+        store = library.store
+        folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
+        config = held.config
+        wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
+        return Image(ImageRoot(layers=tuple(reversed(folders)), folders=wanted), config)
+
+    async def _layer(self, store: Store, image: str, digest: str, diff_id: str) -> str:
+        """The folder with the files of one layer, unpacked in this run or another."""
+
+        async def unpack(folder: str) -> None:
+            found = await self._unpack(image, store.blobs.path(digest), folder, form="layer")
+            if found != diff_id:
+                store.blobs.discard(digest)
+                message = f"layer {digest} of image {image} is not what its configuration says ({diff_id})"
+                raise ImageError(message, hint="if that stays so, whoever made the image must make it anew")
+
+        async with self._turns:
+            try:
+                return await asyncio.to_thread(store.layer, diff_id, self._in_loop(unpack), ids=self._ids)
+            except OSError as error:
+                raise ImageError(f"layer {digest} of image {image} cannot be unpacked: {error}") from error
+
+    @property
+    def _ids(self) -> str:
+        """What tells apart trees whose files have other owners on this host."""
+        shifted = self._factory.mapping.spawner_uids
+        return "-".join(["ids", *(str(outside) for _, outside, _ in shifted)]) if shifted else "host"
+
+    async def _unpack(self, image: str, source: str, folder: str, *, form: str) -> str:
+        """Unpack the archive `source`; the digest of what it holds, uncompressed. Raises ImageError."""
+        stream, sink = os.pipe2(os.O_CLOEXEC)
+        report, report_end = os.pipe2(os.O_CLOEXEC)
+        pumping = asyncio.get_running_loop().run_in_executor(None, pump, source, sink)
+        try:
+            done = await self._factory.unpack(stream, report_end, folder, form=form)
+        finally:
+            os.close(stream)
+            os.close(report_end)
+            said = os.read(report, 4096).decode("utf-8", "replace")
+            os.close(report)
+        digest = await pumping
+        if not done:
+            raise ImageError(f"image {image} is refused: {said or 'it could not be unpacked'}")
+        return digest
+
+    def _in_loop(self, work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
+        """A function that threads call, and that has the event loop do it."""
+        loop = asyncio.get_running_loop()
+        return lambda *arguments: asyncio.run_coroutine_threadsafe(work(*arguments), loop).result()
+
+    async def close(self) -> None:
+        """Stop what is still being fetched, and let go of all images."""
+        for task in self._found.values():
+            task.cancel()
+        await asyncio.gather(*self._found.values(), return_exceptions=True)
+        for held in self._held:
+            held.close()
+
+
+def _library(remove: Callable[[str], None]) -> Library:
+    # Here, and in a thread: a run over the host's own files alone does not pay for it.
+    from lxsandbox.images.library import Library
+    from lxsandbox.images.store import Store
+
+    return Library(Store(remove=remove))
+
+
+def _identity(reference: Reference) -> str:
+    """The reference, and for one to a file which file that is now: it may be another one when it is asked for again."""
+    path = getattr(reference, "path", None)
+    if path is None:
+        return str(reference)
+    found = os.stat(os.path.join(path, "index.json") if reference.transport == "oci" else path)
+    return f"{reference}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"
