@@ -7,7 +7,7 @@ import sys
 
 from images.unpack.unpacking import RUNTIME
 
-HEAVY = {"asyncio", "dataclasses", "inspect", "logging", "re", "subprocess", "tarfile", "threading", "typing", "zstandard", "isal"}
+HEAVY = {"asyncio", "dataclasses", "inspect", "logging", "re", "subprocess", "tarfile", "threading", "typing", "zstandard"}
 _SHOW = "import sys; sys.path.insert(0, sys.argv[1]); import lxsandbox.images.unpack; print(*sys.modules)"
 
 
