@@ -13,7 +13,7 @@ from rootfs_real.busybox import COMPRESS
 from lxsandbox import ImageError
 from lxsandbox.images.compression import pump
 
-DATA = bytes(5000) + os.urandom(3_000_000) + bytes(5000)
+DATA = bytes(5000) + os.urandom(400_000) + bytes(5000)
 DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 
 

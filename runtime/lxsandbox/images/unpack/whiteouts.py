@@ -61,7 +61,7 @@ def _make_whiteout(folder: bytes, place: bytes) -> None:
     except OSError as error:
         if error.errno not in _NO_WHITEOUT_DEVICES:
             raise
-        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0)
+        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             os.setxattr(fd, _WHITEOUT_XATTR, b"y")
         finally:
