@@ -21,10 +21,10 @@ def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
     """
     if config is None:
         return spec
-    command = spec.command if spec.command is not None or spec.entrypoint is not None else config.command
+    command = spec.command if spec.command is not None or spec.entrypoint is not None else config.command or None
     return replace(
         spec,
-        entrypoint=spec.entrypoint if spec.entrypoint is not None else config.entrypoint,
+        entrypoint=spec.entrypoint if spec.entrypoint is not None else config.entrypoint or None,
         command=command,
         env={**config.env, **spec.env},
         cwd=spec.cwd if spec.cwd is not None else config.working_dir or None,

@@ -76,8 +76,8 @@ class Archive:
             self._skip()
         block = self._file.read(self._padding + BLOCK_BYTES)
         if len(block) <= self._padding:
-            # An entry's end is the archive's: image tools take that, where a digest has said that nothing is missing.
-            if self._whole or len(block) < self._padding:
+            # An entry's end, padded or not, is the archive's: umoci writes such layers, and a digest says that nothing is missing.
+            if self._whole:
                 raise self._cut()
             return None
         if self._padding:
