@@ -70,7 +70,8 @@ class Shelf:
             manifest, config = self.read(base)
             layers += manifest.layers
             diff_ids += config.diff_ids
-        whole: ImageConfig = replace(config, diff_ids=tuple(diff_ids), history=(), **settings)  # type: ignore[arg-type]
+        fields: dict[str, object] = {"diff_ids": tuple(diff_ids), "history": (), **settings}
+        whole: ImageConfig = replace(config, **fields)  # type: ignore[arg-type]
         data = whole.as_bytes()
         described = replace(manifest.config, digest=self.blobs.add(data), size=len(data))
         document = Manifest(config=described, layers=tuple(layers)).as_bytes()

@@ -68,12 +68,20 @@ def test_what_is_no_folder_is_no_image(make_sandbox: Callable[..., Sandbox], pat
         make_sandbox(f"dir:{path}")
 
 
-@pytest.mark.parametrize("reference", ["nothing", "alpine:3.20", "dir:", "tar:", "DIR:/tmp", "host:", ":"])
-def test_what_is_no_reference_is_refused_with_the_kinds_there_are(make_sandbox: Callable[..., Sandbox], reference: str) -> None:
-    with pytest.raises(ImageError, match="no image") as caught:
+@pytest.mark.parametrize("reference", ["nothing", "alpine:3.20", "oci:/tmp", "build:/tmp", "mmdebstrap:bookworm"])
+def test_what_no_sandbox_can_be_made_over_is_refused_with_what_one_can(
+    make_sandbox: Callable[..., Sandbox], reference: str
+) -> None:
+    with pytest.raises(ImageError, match=f"image '{reference}' is one of transport") as caught:
         make_sandbox(reference)
 
     assert "dir:PATH" in caught.value.hint
+
+
+@pytest.mark.parametrize("reference", ["dir:", "tar:", "DIR:/tmp", "host:", ":", "Alpine"])
+def test_what_is_no_reference_is_refused(make_sandbox: Callable[..., Sandbox], reference: str) -> None:
+    with pytest.raises(ImageError, match=f"image '{reference}': "):
+        make_sandbox(reference)
 
 
 @pytest.mark.parametrize("name", ["proc", "sys", "dev", "tmp"])

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
-from subprocess import PIPE, CompletedProcess
+from subprocess import PIPE, CompletedProcess, TimeoutExpired
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -82,7 +82,8 @@ class Sandbox:
         shares_default = connection is None
         connection = default_connection() if connection is None else connection
         try:
-            answer, channel = connection.request_channel("create", spec=spec.as_json(), required=sorted(required))
+            asked = spec.as_json() | {"image": _anchored(spec.image)}
+            answer, channel = connection.request_channel("create", spec=asked, required=sorted(required))
         except BaseException:
             if shares_default:
                 release_default_connection(connection)
@@ -102,6 +103,7 @@ class Sandbox:
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self.unheld = tuple(answer.get("unheld", ()))
+        self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
         self.final_stats: Stats | None = None
         self._owner_pid = os.getpid()
         self._closed = False
@@ -236,13 +238,15 @@ class Sandbox:
         self._control.request("restart")
 
     def stop(self, timeout: float = 10) -> None:
-        """End it gently: SIGTERM to every process, and SIGKILL to what is left after `timeout` seconds."""
-        has_main = self.main is not None
-        self._control.request("signal_all", signal=int(signals.SIGTERM))
-        deadline = moment_after(timeout) or 0.0
-        channel = self._control.channel
-        ended = channel.wait_end(deadline) if has_main else channel.wait_idle(deadline)
-        if not (ended and channel.ended):
+        """End it gently: SIGTERM, or its image's own signal, to every process; after `timeout` seconds SIGKILL to what is left."""
+        main = self.main
+        self._control.request("signal_all", signal=self._stop_signal)
+        if main is None:
+            self._control.channel.wait_idle(moment_after(timeout) or 0.0)
+        else:
+            with suppress(TimeoutExpired):
+                main.wait(timeout)
+        if not self._control.channel.ended:
             self.kill()
 
     def close(self) -> None:
@@ -282,3 +286,13 @@ class Sandbox:
     def __repr__(self) -> str:
         because = f": {self.death}" if self.death else ""
         return f"<Sandbox {self.name} of {self.image}, init {self.pid}, {self.state}{because}>"
+
+
+def _anchored(image: str) -> str:
+    """The reference as the service is to read it, whose working folder is another one. Raises ImageError."""
+    if image == "host":  # most are: the rest is not loaded for it
+        return image
+    from lxsandbox.images.references import PARSERS, parse_reference
+
+    known = "/" in image or image.partition(":")[0] in PARSERS
+    return str(parse_reference(image, base=os.getcwd())) if known else image

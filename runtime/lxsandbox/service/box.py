@@ -59,6 +59,7 @@ class Box:
         self._reason: Death | None = None
         self._events: deque[wire.Message] = deque()
         self._event: asyncio.Future[None] = loop.create_future()  # done while there are events
+        self._main_done: asyncio.Future[None] = loop.create_future()  # where it may end, and the sandbox goes on
         self._answers: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,8 +76,9 @@ class Box:
         if message.get("event") == "main_ended":
             status = message["status"]
             if status == 0 and self._message is not None and self._message.get("may_end"):
-                return
-            self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
+                self._main_done.set_result(None)
+            else:
+                self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
         elif "event" in message:
             self._events.append(message)
             if not self._event.done():
@@ -157,6 +159,17 @@ class Box:
         if self.spec.timeout is not None:
             death = Death(reason="timeout", timeout_seconds=self.spec.timeout)
             self._timer = asyncio.get_running_loop().call_later(self.spec.timeout, self.end, death)
+
+    async def main_ended(self, timeout_seconds: float | None) -> bool:
+        """Wait until its main command has ended, or all of it has; False when it has not in time."""
+        futures = (self._main_done, self.ended)
+        done, _ = await asyncio.wait(futures, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
+    @property
+    def stop_signal(self) -> int | None:
+        """The signal by which its image wants to be stopped."""
+        return None if self._message is None else self._message.get("stop_signal")
 
     async def ask(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> tuple[wire.Message, list[int]]:
         """A request to init. Raises SandboxDied when there is none any more."""

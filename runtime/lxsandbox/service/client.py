@@ -55,7 +55,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("prewarm", "list", "figures", "settle", "leave"),
+                *("wait_main", "prewarm", "list", "figures", "settle", "leave"),
             )
         }
 
@@ -167,6 +167,9 @@ class Client:
         box = self._box(message)
         return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
+    async def _wait_main(self, message: wire.Message) -> _Answer:
+        return {"ended": await self._box(message).main_ended(message.get("timeout"))}, []
+
     async def _stats(self, message: wire.Message) -> _Answer:
         return {"stats": self._box(message).stats()}, []
 
@@ -250,4 +253,5 @@ class Client:
 
 
 def _introduce(box: Box) -> dict[str, Any]:
-    return {"sandbox": box.id, "name": box.name, "hostname": box.spec.hostname or box.name, "pid": box.pid}
+    hostname = box.spec.hostname or box.name
+    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal}
