@@ -19,7 +19,9 @@ import pytest
 
 __all__ = ["check", "lacks", "must_run", "needs"]
 
-TOOLS = frozenset({"bwrap", "busybox", "docker", "docker-registry", "gcc", "git", "ip", "runc", "setpriv", "skopeo", "unshare"})
+TOOLS = frozenset(
+    {"bwrap", "busybox", "docker", "docker-registry", "gcc", "git", "ip", "openssl", "runc", "setpriv", "skopeo", "unshare"}
+)
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
 PROBE_SECONDS = 20

@@ -104,7 +104,7 @@ class _Download:
             for block in answer.blocks():
                 self._part.write(block)
                 self._meter.at(self._part.offset)
-                if self._stopped.is_set():
+                if self._stopped.is_set() and self._part.offset < self._part.size:
                     raise Stopped
 
 
