@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from images.registry.conftest import QUICK
 from images.registry.fault_proxy import (
+    Exchange,
     Fault,
     FaultProxy,
     answer,
@@ -25,6 +28,7 @@ from images.registry.fault_proxy import (
     whole_instead_of_a_range,
 )
 from images.registry.servers import image_of, publish
+from images.registry.test_pull import Told
 from needs import needs
 
 from lxsandbox import ImageError
@@ -187,7 +191,7 @@ def test_a_page_instead_of_a_manifest_is_refused(proxy: FaultProxy, registry: Re
 
 
 def test_a_blob_that_ends_early_and_says_so_is_refused(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
-    def empty_at_the_end(exchange) -> None:  # type: ignore[no-untyped-def]
+    def empty_at_the_end(exchange: Exchange) -> None:
         truncated(1000 if "Range" not in exchange.asked.headers else 0)(exchange)
 
     proxy.on("GET", DIGEST, empty_at_the_end)
@@ -212,7 +216,7 @@ def test_a_registry_that_stalls_is_not_waited_for_for_ever(proxy: FaultProxy, bl
 
 
 def test_a_registry_that_crawls_is_not_waited_for_for_ever(proxy: FaultProxy, blobs: Blobs) -> None:
-    def crawl(exchange) -> None:  # type: ignore[no-untyped-def]
+    def crawl(exchange: Exchange) -> None:
         exchange.send(exchange.forward(), body=b"")
         while not exchange.proxy.closing.wait(0.02):
             exchange.write(b"x")
@@ -312,7 +316,7 @@ def test_a_mirror_that_gives_wrong_blobs_is_passed_over(
 
 
 def test_a_mirror_that_gives_a_wrong_beginning_is_passed_over(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    def wrong_and_cut(exchange) -> None:  # type: ignore[no-untyped-def]
+    def wrong_and_cut(exchange: Exchange) -> None:
         exchange.send(exchange.forward(), body=bytes(100_000))
         exchange.hang_up()
 
@@ -342,3 +346,48 @@ def test_where_all_fail_the_registry_speaks_and_the_mirrors_are_noted(
         with Registry(proxy.host, mirrors=[mirror.host], patience=QUICK) as both:
             error = refused(both, blobs, "no such thing")
         assert any(mirror.host in note and "503" in note for note in error.__notes__)
+
+
+def test_a_failure_ends_what_waits_for_a_stalled_layer_at_once(proxy: FaultProxy, blobs: Blobs) -> None:
+    slow, bad = os.urandom(1000), os.urandom(1000)
+    publish(proxy.upstream, "team/stalled", "1.0", image_of(slow, bad))
+    waiting = threading.Event()
+
+    def stall(exchange: Exchange) -> None:
+        waiting.set()
+        stalled(exchange)
+
+    def fail(exchange: Exchange) -> None:
+        waiting.wait()
+        answer(403)(exchange)
+
+    proxy.on("GET", digest_of(slow), stall)
+    proxy.on("GET", digest_of(bad), fail)
+
+    with (
+        Registry(proxy.host, patience=replace(QUICK, read_seconds=1000)) as registry,
+        pytest.raises(RegistryError, match="403"),
+    ):
+        pull_image(registry, "team/stalled", "1.0", blobs, AMD64)
+
+
+def test_an_interrupt_ends_a_pull_at_once_and_keeps_what_has_come(proxy: FaultProxy, blobs: Blobs) -> None:
+    def half(exchange: Exchange) -> None:
+        reply = exchange.forward()
+        exchange.send(reply, body=reply.body[:600_000])
+        exchange.proxy.closing.wait()
+        exchange.hang_up()
+
+    class InterruptedHalfWay(Told):
+        def advance(self, digest: str, count: int) -> None:
+            super().advance(digest, count)
+            if self.counts[DIGEST] == 600_000:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    proxy.on("GET", DIGEST, half, times=1)
+
+    with Registry(proxy.host, patience=replace(QUICK, read_seconds=1000)) as registry:
+        with pytest.raises(KeyboardInterrupt):
+            pull_image(registry, "team/app", "1.0", blobs, AMD64, InterruptedHalfWay())
+        pull(registry, blobs)
+    assert proxy.requests("GET", DIGEST)[-1].headers["Range"] == "bytes=600000-"

@@ -6,7 +6,6 @@ Source: distribution-spec v1.1 "Pulling blobs"; RFC 9110 14 for ranges.
 from __future__ import annotations
 
 import re
-import threading
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs, Part
@@ -16,6 +15,7 @@ from lxsandbox.images.registry.failures import RegistryError, Stopped
 from lxsandbox.images.registry.patience import Attempts
 from lxsandbox.images.registry.progress import Meter, Progress
 from lxsandbox.images.registry.session import Request, Session
+from lxsandbox.images.registry.stop import Stop
 from lxsandbox.images.registry.transport import Answer
 
 __all__ = ["fetch_blob"]
@@ -25,7 +25,7 @@ _WORTH_COUNTING_BYTES = 1 << 16  # less than this between two failures is no pro
 
 
 def fetch_blob(
-    registry: Registry, repository: str, wanted: Descriptor, blobs: Blobs, *, progress: Progress, stopped: threading.Event
+    registry: Registry, repository: str, wanted: Descriptor, blobs: Blobs, *, progress: Progress, stopped: Stop
 ) -> None:
     """Have the blob in `blobs`. Raises RegistryError when no source gives it whole and right, OSError on a full disk."""
     with blobs.fetching(wanted.digest, wanted.size) as part:
@@ -39,7 +39,7 @@ def fetch_blob(
 class _Download:
     """One source's try at a part, which may hold what came from another."""
 
-    def __init__(self, session: Session, repository: str, part: Part, meter: Meter, stopped: threading.Event) -> None:
+    def __init__(self, session: Session, repository: str, part: Part, meter: Meter, stopped: Stop) -> None:
         self._session = session
         self._repository = repository
         self._subject = session.subject(repository)
@@ -94,7 +94,7 @@ class _Download:
             expected=(200, 206, 416) if offset else (200,),
             headers={"Range": f"bytes={offset}-"} if offset else {},
         )
-        with self._session.ask(request) as answer:
+        with self._session.ask(request) as answer, self._stopped.cuts(answer.cut):
             if offset and not _goes_on(answer, offset):
                 self._part.restart()
                 if answer.status != 200:

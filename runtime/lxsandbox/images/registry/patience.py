@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 from dataclasses import dataclass
 
 from lxsandbox.images.registry.failures import RegistryError, Stopped
+from lxsandbox.images.registry.stop import Stop
 
 __all__ = ["Attempts", "Patience"]
 
@@ -26,7 +26,7 @@ class Patience:
 class Attempts:
     """Counts what failed in a row, and waits before the next try."""
 
-    def __init__(self, patience: Patience, stopped: threading.Event) -> None:
+    def __init__(self, patience: Patience, stopped: Stop) -> None:
         self._patience = patience
         self._stopped = stopped
         self._failures = 0

@@ -6,7 +6,6 @@ Credentials are sent to the registry's own origin alone, also when an answer poi
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,6 +15,7 @@ from lxsandbox.images.registry.addresses import base_url, resolve, same_origin
 from lxsandbox.images.registry.credentials import CredentialSource
 from lxsandbox.images.registry.failures import RegistryError, Subject, refusal
 from lxsandbox.images.registry.patience import Attempts, Patience
+from lxsandbox.images.registry.stop import Stop
 from lxsandbox.images.registry.tokens import Authorizer
 from lxsandbox.images.registry.transport import Answer, Body, Transport
 
@@ -108,14 +108,12 @@ class Session:
             body = answer.body(at_most=at_most)
             return Document(status=answer.status, headers=answer.headers, url=answer.url, body=body)
 
-    def fetch_patiently(
-        self, request: Request, *, at_most: int = _LARGEST_ANSWER_BYTES, stopped: threading.Event | None = None
-    ) -> Document:
+    def fetch_patiently(self, request: Request, *, at_most: int = _LARGEST_ANSWER_BYTES, stopped: Stop | None = None) -> Document:
         """The whole answer, asked for again while that may help, until `stopped`. Raises RegistryError."""
         return self._patiently(lambda: self.fetch(request, at_most=at_most), stopped)
 
-    def _patiently(self, take: Callable[[], T], stopped: threading.Event | None = None) -> T:
-        attempts = Attempts(self.patience, stopped or threading.Event())
+    def _patiently(self, take: Callable[[], T], stopped: Stop | None = None) -> T:
+        attempts = Attempts(self.patience, stopped or Stop())
         while True:
             try:
                 return take()

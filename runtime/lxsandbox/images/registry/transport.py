@@ -68,6 +68,11 @@ class Answer:
                     break
         return body[:_WORTH_READING_BYTES]
 
+    def cut(self) -> None:
+        """End the body here and now, for a thread that is waiting for more of it; from another thread."""
+        with contextlib.suppress(ValueError, RuntimeError, OSError):  # there is no more to wait for
+            self._response.shutdown()
+
     def close(self) -> None:
         """Let go of the connection: for the next request when little is left of the answer, else for good."""
         left = getattr(self._response, "length_remaining", None)

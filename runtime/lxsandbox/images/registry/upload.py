@@ -6,7 +6,6 @@ Source: distribution-spec v1.1, "Pushing blobs".
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from lxsandbox.images.registry.failures import RegistryError, Stopped
 from lxsandbox.images.registry.patience import Attempts
 from lxsandbox.images.registry.progress import Meter, Progress
 from lxsandbox.images.registry.session import Document, Request, Session
+from lxsandbox.images.registry.stop import Stop
 from lxsandbox.images.registry.transport import Body
 
 __all__ = ["Upload"]
@@ -38,7 +38,7 @@ class Upload:
         *,
         mount_from: str | None,
         chunk_bytes: int,
-        stopped: threading.Event,
+        stopped: Stop,
     ) -> None:
         self._session = session
         self._repository = repository
@@ -56,25 +56,29 @@ class Upload:
             raise ImageError(f"{self._blob.digest} has {found} bytes in the store, and its manifest says {self._blob.size}")
         if self._is_there():
             return
+        with Meter(progress, self._blob.digest, self._blob.size) as meter:
+            self._send(meter)
+            meter.at(self._blob.size)
+
+    def _send(self, meter: Meter) -> None:
         restarts = Attempts(self._session.patience, self._stopped)
         while True:
             try:
-                self._try(progress)
-                return
+                return self._try(meter)
             except RegistryError as error:
                 restarts.failed(error)
-                if self._is_there():  # all of it came, and the answer was lost
-                    return
+            if self._is_there():  # all of it came, and the answer was lost
+                return None
 
-    def _try(self, progress: Progress) -> None:
+    def _try(self, meter: Meter) -> None:
         location = self._begin()
         if location is None:
             return
-        with Meter(progress, self._blob.digest, self._blob.size) as meter:
-            if self._blob.size > self._chunk_bytes:
-                self._finish(self._send_chunks(location, meter))
-            else:
-                self._finish(location, size=self._blob.size, meter=meter)
+        meter.at(0)
+        if self._blob.size > self._chunk_bytes:
+            self._finish(self._send_chunks(location, meter))
+        else:
+            self._finish(location, size=self._blob.size, meter=meter)
 
     def _is_there(self) -> bool:
         url = self._session.url(self._repository, "blobs", self._blob.digest)
@@ -119,6 +123,7 @@ class Upload:
             except RegistryError as error:
                 attempts.failed(error)
                 location, offset = self._where_it_stands(location)
+                meter.at(offset)
                 continue
             if reached <= offset:
                 attempts.failed(
