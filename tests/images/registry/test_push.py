@@ -77,11 +77,13 @@ def test_blobs_of_another_repository_are_mounted(
     registry: Registry, proxy: FaultProxy, blobs: Blobs, image: Image, tmp_path: Path
 ) -> None:
     publish(proxy.upstream, "team/base", "1.0", image)
+    told = Told()
 
-    push_image(registry, "team/derived", "1.0", image.descriptor, blobs, mount_from="team/base")
+    push_image(registry, "team/derived", "1.0", image.descriptor, blobs, mount_from="team/base", progress=told)
 
     assert proxy.count("POST", "mount=") == len(image.blobs)
     assert proxy.count("PUT", "/blobs/") == 0
+    assert told.counts == told.begun
     check(proxy.upstream, "team/derived", "1.0", image, tmp_path)
 
 
