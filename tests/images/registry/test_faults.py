@@ -98,6 +98,16 @@ def test_one_that_gives_next_to_nothing_each_time_is_given_up(proxy: FaultProxy,
     assert proxy.count("GET", DIGEST) == QUICK.attempts
 
 
+def test_one_that_goes_round_in_circles_is_given_up(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
+    def circle(exchange: Exchange) -> None:
+        (answer(416) if "Range" in exchange.asked.headers else dropped(600_000))(exchange)
+
+    proxy.on("GET", DIGEST, circle)
+
+    refused(registry, blobs, "broke off|does not go on")
+    assert proxy.count("GET", DIGEST) <= 2 * QUICK.attempts
+
+
 def test_what_is_left_of_one_pull_is_taken_up_by_the_next(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
     proxy.on("GET", DIGEST, dropped(600_000), times=1)
     proxy.on("GET", DIGEST, hung_up, times=QUICK.attempts - 1)
@@ -199,7 +209,7 @@ def test_a_blob_that_ends_early_and_says_so_is_refused(proxy: FaultProxy, regist
     refused(registry, blobs, "ended after 1000 of 1000000 bytes")
 
 
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_an_endless_body_is_refused(proxy: FaultProxy, registry: Registry, blobs: Blobs, path: str) -> None:
     proxy.on("GET", path, endless)
 
@@ -207,7 +217,7 @@ def test_an_endless_body_is_refused(proxy: FaultProxy, registry: Registry, blobs
     assert [part.stat().st_size for part in Path(blobs.folder).glob(f"fetching/*{DIGEST[7:]}.part")] in ([], [0])
 
 
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_a_registry_that_stalls_is_not_waited_for_for_ever(proxy: FaultProxy, blobs: Blobs, path: str) -> None:
     proxy.on("GET", path, stalled)
 
@@ -229,7 +239,7 @@ def test_a_registry_that_crawls_is_not_waited_for_for_ever(proxy: FaultProxy, bl
 
 
 @pytest.mark.parametrize("fault", [answer(503), answer(500), answer(429, Retry_After="0"), hung_up])
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_what_fails_for_the_moment_is_asked_again(
     proxy: FaultProxy, registry: Registry, blobs: Blobs, path: str, fault: Fault
 ) -> None:
@@ -266,6 +276,19 @@ def test_what_is_refused_for_good_is_not_asked_again(proxy: FaultProxy, registry
 
     refused(registry, blobs, r"this login may not do that \(403\)")
     assert proxy.count("GET", DIGEST) == 1
+
+
+def test_a_proxy_is_used_for_other_hosts_and_not_for_loopback(
+    proxy: FaultProxy, blobs: Blobs, open_registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+
+    with Registry(open_registry, patience=QUICK) as registry:
+        registry.pull_manifest("team/app", "1.0")
+    assert not proxy.asked
+    with Registry("http://registry.invalid", insecure=True, patience=QUICK) as registry:
+        pull(registry, blobs)
+    assert {asked.path.partition("/v2/")[0] for asked in proxy.asked} == {"http://registry.invalid"}
 
 
 def test_a_registry_that_is_not_there_is_named(blobs: Blobs) -> None:
