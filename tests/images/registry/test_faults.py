@@ -315,62 +315,6 @@ def test_one_layer_that_fails_stops_the_others(proxy: FaultProxy, registry: Regi
     assert proxy.count("GET", "/blobs/") < 20
 
 
-def test_mirrors_are_asked_first_and_then_the_registry_itself(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    proxy.on("GET", "/manifests/", answer(503))
-    with running_proxy() as gone:
-        pass
-
-    with running_proxy(open_registry) as good:
-        with Registry(open_registry, mirrors=[gone.host, proxy.host, good.host], patience=QUICK) as registry:
-            pull(registry, blobs)
-        assert good.count("GET", DIGEST) == 0  # the second had the blobs
-    assert proxy.count("GET", DIGEST) == 1
-
-
-@pytest.mark.parametrize("fault", [flipped(0), dropped(100_000), endless, answer(404), truncated(10)])
-def test_a_mirror_that_gives_wrong_blobs_is_passed_over(
-    proxy: FaultProxy, blobs: Blobs, open_registry: str, fault: Fault
-) -> None:
-    proxy.on("GET", "/blobs/", fault)
-
-    with Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry:
-        pull(registry, blobs)
-    assert proxy.count("GET", "/blobs/")
-
-
-def test_a_mirror_that_gives_a_wrong_beginning_is_passed_over(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    def wrong_and_cut(exchange: Exchange) -> None:
-        exchange.send(exchange.forward(), body=bytes(100_000))
-        exchange.hang_up()
-
-    proxy.on("GET", DIGEST, wrong_and_cut, times=1)
-    proxy.on("GET", DIGEST, answer(404))
-
-    with Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry:
-        pull(registry, blobs)
-
-
-def test_a_mirror_that_refuses_the_login_is_not_passed_over(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    proxy.on("GET", "/manifests/", answer(401))
-
-    with (
-        Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry,
-        pytest.raises(RegistryError, match=f"^{proxy.host}/team/app: .*wants a login"),
-    ):
-        pull(registry, blobs)
-
-
-def test_where_all_fail_the_registry_speaks_and_the_mirrors_are_noted(
-    proxy: FaultProxy, registry: Registry, blobs: Blobs
-) -> None:
-    proxy.on("GET", "/manifests/", answer(404))
-    with running_proxy(proxy.upstream) as mirror:
-        mirror.on("GET", "/manifests/", answer(503))
-        with Registry(proxy.host, mirrors=[mirror.host], patience=QUICK) as both:
-            error = refused(both, blobs, "no such thing")
-        assert any(mirror.host in note and "503" in note for note in error.__notes__)
-
-
 def test_a_failure_ends_what_waits_for_a_stalled_layer_at_once(proxy: FaultProxy, blobs: Blobs) -> None:
     slow, bad = os.urandom(1000), os.urandom(1000)
     publish(proxy.upstream, "team/stalled", "1.0", image_of(slow, bad))
