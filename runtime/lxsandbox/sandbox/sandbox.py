@@ -238,7 +238,7 @@ class Sandbox:
         self._control.request("restart")
 
     def stop(self, timeout: float = 10) -> None:
-        """End it gently: SIGTERM, or its image's own signal, to every process, and SIGKILL to the rest after `timeout` seconds."""
+        """End it gently: SIGTERM, or its image's own signal, to every process; SIGKILL to the rest after `timeout` seconds."""
         main = self.main
         self._control.request("signal_all", signal=self._stop_signal)
         if main is None:
