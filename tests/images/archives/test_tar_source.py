@@ -164,3 +164,13 @@ def test_an_archive_that_was_cut_short_is_said_so(tmp_path: Path, compress: Call
 
     with pytest.raises(ImageError, match=r"damaged|cut short"), TarSource(str(path)) as source:
         list(blocks_of(source, "file"))
+
+
+def test_an_archive_that_gets_shorter_while_it_is_read_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write(path, member("file"), data=os.urandom(500_000))
+
+    with TarSource(str(path)) as source:
+        os.truncate(path, 100_000)
+        with pytest.raises(ImageError, match=f"{path}: file was cut short"):
+            list(blocks_of(source, "file"))
