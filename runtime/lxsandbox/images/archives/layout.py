@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.archives.manifests import check_layer_count
-from lxsandbox.images.archives.sources import FolderSource, Source, blocks_of, listed, read_document
+from lxsandbox.images.archives.sources import FolderSource, Source, blocks_of, copy_blob, listed, read_document
 from lxsandbox.images.archives.tar_source import TarSource
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.config import parse_config
@@ -155,12 +155,8 @@ def _is_there(source: Source, blobs: Blobs, entry: Descriptor) -> bool:
 
 def _copy(source: Source, blobs: Blobs, entry: Descriptor) -> None:
     _check_size(source, entry, source.size(blob_entry(entry.digest)))
-    try:
-        blobs.take_in(entry.digest, entry.size, blocks_of(source, blob_entry(entry.digest)))
-    except ImageError as error:
-        if error.message.startswith(source.name):
-            raise
-        raise ImageError(f"{_entry_name(source, entry)}: {error.message}", hint=error.hint) from error
+    blocks = blocks_of(source, blob_entry(entry.digest))
+    copy_blob(blobs, entry.digest, entry.size, blocks, _entry_name(source, entry))
 
 
 def _document(source: Source, blobs: Blobs, entry: Descriptor) -> bytes:
