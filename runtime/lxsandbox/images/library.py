@@ -12,6 +12,7 @@ from typing import Self
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs, Part
 from lxsandbox.images.config import ImageConfig, parse_config
+from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, Manifest, Platform
 from lxsandbox.images.fetching import FETCHES
 from lxsandbox.images.platforms import host_platform
@@ -77,7 +78,8 @@ class Library:
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
-        named = self.store.named(str(reference))
+        name = _store_name(reference)
+        named = None if name is None else self.store.named(name)
         if named is None:
             return None
         lease.add([named])
@@ -93,8 +95,9 @@ class Library:
         )
         found = self.transports.fetch(reference, context)
         lease.add([found])
-        if reference.transport in _NAMED:
-            self.store.tag(str(reference), found)
+        name = _store_name(reference)
+        if name is not None:
+            self.store.tag(name, found)
         return found
 
 
@@ -126,6 +129,18 @@ class _HeldBlobs(Blobs):
         if new:
             self._lease.add(new)
             self._held.update(new)
+
+
+def _store_name(reference: Reference) -> str | None:
+    """What the image is called in the store; None for what is in a file."""
+    if reference.transport not in _NAMED:
+        return None
+    text = str(reference)
+    if reference.transport == "docker":
+        return text
+    # An image's name has no `?` and `&`. What is asked for is told apart by its digest, and users see which suite it is.
+    suite = text.partition("?")[0].replace(":", "/")
+    return f"{suite}:{digest_of(text.encode()).partition(':')[2][:12]}"
 
 
 def _check_layers(reference: Reference, manifest: Manifest, config: ImageConfig) -> None:

@@ -94,7 +94,9 @@ class _BuiltIn:
 
     def fetch(self, reference: Reference, context: FetchContext) -> Descriptor:
         if self._fetch is None:
-            raise ImageError(f"images of transport {self.name} cannot be fetched: nothing is registered that does it")
+            raise ImageError(
+                f"images of transport {self.name} cannot be made by this version", hint="name an image that is made already"
+            )
         return self._fetch(reference, context)
 
     @hookimpl

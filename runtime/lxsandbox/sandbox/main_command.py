@@ -33,7 +33,7 @@ class MainCommand:
 
         Its end is the sandbox's, but for an image's own command that was successful.
         """
-        if self._control.death is None and not self._control.service("wait_main", timeout=timeout)["ended"]:
+        if self._control.death is None and not self._control.service("wait_main", seconds=timeout)["ended"]:
             raise TimeoutExpired(f"main command of {self._control.name}", timeout or 0.0)
         return self.poll()
 

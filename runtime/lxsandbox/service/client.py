@@ -168,7 +168,7 @@ class Client:
         return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
     async def _wait_main(self, message: wire.Message) -> _Answer:
-        return {"ended": await self._box(message).main_ended(message.get("timeout"))}, []
+        return {"ended": await self._box(message).main_ended(message.get("seconds"))}, []
 
     async def _stats(self, message: wire.Message) -> _Answer:
         return {"stats": self._box(message).stats()}, []
