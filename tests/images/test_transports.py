@@ -189,7 +189,7 @@ def test_what_fetches_for_a_built_in_one_is_registered_by_its_name(context: Fetc
 def test_one_with_nothing_that_fetches_is_refused(context: FetchContext) -> None:
     transports = Transports()
 
-    with pytest.raises(ImageError, match="images of transport oci cannot be fetched"):
+    with pytest.raises(ImageError, match="images of transport oci cannot be made"):
         transports.fetch(transports.parse("oci:/"), context)
     with pytest.raises(ImageError, match="there is no transport 'host'"):
         transports.fetch(HostReference(), context)
@@ -210,5 +210,5 @@ def test_the_service_loads_neither_for_the_hosts_own_files() -> None:
     code = "import sys, lxsandbox.service.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    assert "lxsandbox.service.roots" in loaded
+    assert "lxsandbox.service.images" in loaded
     assert not {"lxsandbox.images.transports", "lxsandbox.images.references", "pluggy"} & set(loaded)
