@@ -262,6 +262,8 @@ class Server:
     def _uppers(self, _: "dict[str, Any]", __: list[int], sock: socket.socket) -> "Reply":
         if sock is not self.control:
             raise Refused("SandboxError", "only the service sees what a sandbox has written as it is stored")
+        if len(self.uppers) > wire.MAX_FDS:
+            raise Refused("SandboxError", f"this root has too many parts to look for changes in: {len(self.uppers)}")
         return {"targets": [target for target, _ in self.uppers]}, [os.dup(fd) for _, fd in self.uppers]
 
 
