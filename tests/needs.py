@@ -19,7 +19,7 @@ import pytest
 
 __all__ = ["check", "lacks", "must_run", "needs"]
 
-TOOLS = frozenset({"bwrap", "busybox", "docker", "gcc", "git", "ip", "runc", "setpriv", "unshare"})
+TOOLS = frozenset({"bwrap", "busybox", "docker", "gcc", "git", "ip", "runc", "setpriv", "tar", "umoci", "unshare"})
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
 PROBE_SECONDS = 20

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PUBLIC = [
     "Bind",
+    "Change",
     "HostUnsupported",
     "ImageError",
     "Process",

@@ -21,7 +21,7 @@ Message = dict[str, "Any"]
 # unix(7): a packet must fit the send buffer (net.core.wmem_default, 208 KiB); longer ones travel in a memory file.
 _INLINE_BYTES = 64 * 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-MAX_FDS = 253  # of one message: the kernel's own bound (SCM_MAX_FD, see unix(7))
+MAX_FDS = 200  # of one message; the kernel's own bound is 253 (SCM_MAX_FD)
 _IN_MEMORY_FILE = b"\0"
 # Plain numbers: an IntFlag takes three microseconds for each `|`, and init a page of its own for each function of it.
 _NOSIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)

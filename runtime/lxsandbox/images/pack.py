@@ -14,7 +14,7 @@ from lxsandbox.syscalls.clone import CLONE_NEWUSER, setns
 
 TYPE_CHECKING = False  # loaded by a clone of the spawner
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, BinaryIO
 
 __all__ = ["pack", "write_changes", "write_layer"]
@@ -115,14 +115,15 @@ class _Layer:
             link = os.readlink(found.name, dir_fd=found.fd) if stat.S_ISLNK(found.status.st_mode) else ""
             self._put(entry(path, found.status, link=link))
 
-    def _put(self, *blocks: bytes) -> None:
+    def _put(self, header: bytes, content: "Iterable[bytes]" = ()) -> None:
         self.count += 1
         if self.count > _MAX_ENTRIES:
             raise ValueError(f"more than {_MAX_ENTRIES} files were changed")
         for _, folder in self.waiting:
             self.out.write(folder)
         self.waiting.clear()
-        for block in blocks:
+        self.out.write(header)
+        for block in content:
             self.out.write(block)
 
     def _whiteout(self, path: str) -> None:
@@ -133,7 +134,7 @@ class _Layer:
         path = f"{self.prefix}{found.path}/" if found.path else self.prefix or "./"
         header = entry(path, status, attributes=attributes(found.fd))
         if found.opaque:
-            self._put(header, mark(("" if path == "./" else path) + _OPAQUE))
+            self._put(header + mark(("" if path == "./" else path) + _OPAQUE))
         elif found.kind != "same":
             self._put(header)
         elif path != "./":
@@ -153,7 +154,7 @@ class _Layer:
             if self.hole_bytes > _MAX_HOLE_BYTES:
                 why = f"the holes in sparse files, which a layer has to spell out, take more than {_MAX_HOLE_BYTES >> 30} GiB"
                 raise ValueError(f"{'/' + path!r}: {why}")
-            self._put(entry(path, status, size=status.st_size, attributes=attributes(fd)), *_content(fd, status.st_size, path))
+            self._put(entry(path, status, size=status.st_size, attributes=attributes(fd)), _content(fd, status.st_size, path))
         finally:
             os.close(fd)
 
