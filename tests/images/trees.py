@@ -35,7 +35,10 @@ def opaque(folder: Path) -> Path:
 
 
 def opened(stack: ExitStack, upper: Path, lowers: Sequence[Path], made: Made, target: str = "/") -> Upper:
-    """The layer with its descriptors, which `stack` closes."""
+    """The layer with its descriptors, which `stack` closes. Without `lowers` there is an empty one, for the owner of the top."""
+    if not lowers:
+        lowers = [upper.parent / "nothing"]
+        lowers[0].mkdir(mode=0o755, exist_ok=True)
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (upper, *lowers)]
     for fd in fds:
         stack.callback(os.close, fd)

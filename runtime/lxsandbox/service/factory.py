@@ -154,7 +154,8 @@ class Factory:
     async def pack(self, box: Box, sink: int) -> None:
         """Write what has changed in the box's root to the descriptor `sink`, as the tar archive of an OCI layer.
 
-        It stands still meanwhile. Raises ImageError for what no layer can hold, SandboxDied, SandboxError.
+        It stands still meanwhile. Raises ImageError for what no layer can hold, SandboxDied, SandboxError; what was written
+        until then is of no use.
         """
         said = await self._write_changes(box, "layer", sink)
         if said is not None:
