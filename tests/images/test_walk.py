@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -207,6 +208,29 @@ def test_what_goes_away_during_the_walk_is_left_out(upper: Path) -> None:
                 (upper / "d").symlink_to("/")
 
     assert found == ["", "a", "d"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "socket", "folder", "nothing"])
+def test_a_file_that_is_something_else_when_it_is_opened_is_none(upper: Path, kind: str) -> None:
+    (upper / "file").touch()
+
+    with ExitStack() as stack:
+        walking = walk(opened(stack, upper, [], {}))
+        found = [next(walking), next(walking)][1]
+        (upper / "file").unlink()
+        match kind:
+            case "fifo":
+                os.mkfifo(upper / "file")
+            case "link":
+                (upper / "file").symlink_to("/etc/passwd")
+            case "socket":
+                os.mknod(upper / "file", stat.S_IFSOCK)
+            case "folder":
+                (upper / "file").mkdir()
+            case _:
+                pass
+        with pytest.raises(FileNotFoundError):
+            found.open()
 
 
 def test_a_folder_that_is_moved_during_the_walk_is_noticed(upper: Path) -> None:
