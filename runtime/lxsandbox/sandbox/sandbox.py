@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lxsandbox.defaults import with_defaults
 from lxsandbox.errors import Death, ServiceLost, SpecError
 from lxsandbox.sandbox.calls import call_function
+from lxsandbox.sandbox.changes import Change, read_changes
 from lxsandbox.sandbox.clock import moment_after
 from lxsandbox.sandbox.commands import Args, Folder, command_fields, input_bytes, run_command
 from lxsandbox.sandbox.connection import ServiceConnection, default_connection, release_default_connection
@@ -205,6 +206,14 @@ class Sandbox:
     def stats(self) -> Stats:
         """What the sandbox has used so far. After `close()` the last of it is `final_stats`."""
         return Stats.from_json(self._control.service("stats")["stats"])
+
+    def diff(self) -> list[Change]:
+        """What it has changed in the root that it started from, sorted by path; it stands still while that is looked for.
+
+        What lies on a mount of its own (/proc, /dev, a Tmpfs, a Bind of mode "ro" or "rw") is no part of the root. A folder is
+        among the changes for what it is itself, not for what is in it.
+        """
+        return read_changes(self._control.service_fd("diff"))
 
     def update(self, **limits: Any) -> None:
         """Change limits of the running sandbox: memory, swap, cpus, pids, io, written as in the spec ("max": no bound).

@@ -15,6 +15,7 @@ from typing import Any
 from lxsandbox import errors, wire
 from lxsandbox.cgroups import Cgroup, Counters
 from lxsandbox.errors import Death, SandboxDied, SandboxError
+from lxsandbox.rootfs.plan import Plan
 from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
@@ -47,6 +48,10 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self.root = Plan()  # what its root was made by, and the files that init wrote into it then
+        self.files: list[tuple[str, str, int]] = []
+        self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root
+        self.moving = asyncio.Lock()  # held by who freezes it or lets it go on, or needs it to stay as it is
         self.ending_since = 0.0  # by the clock of the event loop; for the count of leaks
         self._counters = Counters()
         loop = asyncio.get_running_loop()
@@ -54,6 +59,7 @@ class Box:
         self._pidfd = -1
         self._message: wire.Message | None = None  # what init was told last to become
         self._channel: socket.socket | None = None  # the client's end of its first channel, until the client has it
+        self._frozen = False  # or about to be
         self._mounts = -1  # of one that ends: keeps its mounts until its processes have gone
         self._counted = False
         self._reason: Death | None = None
@@ -107,8 +113,10 @@ class Box:
     def plan(self, shape: Shape, seccomp: int, userns: int | None) -> None:
         """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError."""
         self.spec = shape.spec
-        made = shape.plan(self.id, self.scratch)
-        request = {"steps": made.steps, "trees": made.trees, "confine": shape.confinement(self.id)}
+        self.root = made = shape.plan(self.id, self.scratch)
+        confine = shape.confinement(self.id)
+        self.files = confine["files"]
+        request = {"steps": made.steps, "trees": made.trees, "confine": confine}
         trees = open_trees(made.trees, userns) if userns is not None else []
         try:
             self._control.send(request, [seccomp, *trees])
@@ -176,10 +184,14 @@ class Box:
         if self.state not in ("running", "paused"):
             raise SandboxDied(self.name, await self.ended)
         self._next += 1
+        key = self._next
         answer: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
-        self._answers[self._next] = answer
-        self._control.send({"id": self._next, "op": op, **fields}, fds)
-        await _first_of(answer, self.ended)
+        self._answers[key] = answer
+        self._control.send({"id": key, "op": op, **fields}, fds)
+        try:
+            await _first_of(answer, self.ended)
+        finally:
+            self._answers.pop(key, None)  # of an answer that comes later, the descriptors are closed
         if not answer.done() or answer.cancelled():
             if self.ended.done():
                 raise SandboxDied(self.name, self.ended.result())
@@ -189,6 +201,28 @@ class Box:
             error = message["error"]
             raise getattr(errors, error["kind"], SandboxError)(error["message"], hint=error.get("hint", ""))
         return message, passed
+
+    async def hold_uppers(self) -> None:
+        """Get hold of `uppers`. Before it is frozen: then init answers nothing. Raises SandboxDied."""
+        if not self.uppers:
+            _, self.uppers = await self.ask("uppers")
+
+    async def freeze(self) -> None:
+        """Stop everything in it. Raises SandboxError when that cannot be done in time."""
+        self._frozen = True
+        try:
+            await asyncio.to_thread(self.cgroup.freeze)
+        except BaseException:
+            self._frozen = False
+            raise
+        if self.ending:
+            self.thaw()  # it was told to meanwhile, and what is frozen does not
+
+    def thaw(self) -> None:
+        """Let everything in it go on."""
+        self._frozen = False
+        if not self.ended.done():
+            self.cgroup.thaw()
 
     @property
     def ending(self) -> bool:
@@ -206,8 +240,8 @@ class Box:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            if self.state == "paused":
-                self.cgroup.thaw()  # frozen tasks of v1 do not die
+            if self._frozen:
+                self.thaw()  # frozen tasks of v1 do not die
         elif not self.ended.done():
             self._finish(death)
 
@@ -228,9 +262,10 @@ class Box:
 
     def let_mounts_go(self) -> None:
         """Of one that has ended: let the kernel take its mounts down, which takes a fraction of a millisecond."""
-        held, self._mounts = self._mounts, -1
-        if held >= 0:
-            os.close(held)
+        held, self._mounts, self.uppers = [self._mounts, *self.uppers], -1, []
+        for fd in held:
+            if fd >= 0:
+                os.close(fd)
 
     def count_last(self) -> None:
         """Take the last figures of one that was told to end now, while the kernel works on it."""

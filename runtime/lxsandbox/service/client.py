@@ -55,7 +55,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "prewarm", "list", "figures", "settle", "leave"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave"),
             )
         }
 
@@ -190,18 +190,32 @@ class Client:
     async def _pause(self, message: wire.Message) -> _Answer:
         box = self._alive(message)
         self._need_freezer("pause")
-        if box.state == "running":
-            await asyncio.to_thread(box.cgroup.freeze)
-            box.state = "paused"
+        async with box.moving:
+            if box.state == "running":
+                await box.hold_uppers()  # for a diff of it while it is paused
+                await box.freeze()
+                if not box.ended.done():
+                    box.state = "paused"
         return {}, []
 
     async def _resume(self, message: wire.Message) -> _Answer:
         box = self._alive(message)
         self._need_freezer("resume")
-        if box.state == "paused":
-            box.cgroup.thaw()
-            box.state = "running"
+        async with box.moving:
+            if box.state == "paused":
+                box.thaw()
+                box.state = "running"
         return {}, []
+
+    async def _diff(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        sink = os.memfd_create("lxsandbox-changes")
+        try:
+            await self.run.factory.list_changes(box, sink)
+        except BaseException:
+            os.close(sink)
+            raise
+        return {}, [sink]
 
     def _need_freezer(self, verb: str) -> None:
         why = self.run.factory.tree.lacks.get("freezer")
