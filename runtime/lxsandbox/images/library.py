@@ -20,9 +20,10 @@ from lxsandbox.images.registry.progress import Progress, Silent
 from lxsandbox.images.store import Lease, Store
 from lxsandbox.images.transports import FetchContext, Pull, Transports
 
-__all__ = ["HeldImage", "Library"]
+__all__ = ["NAMED", "HeldImage", "Library"]
 
-_NAMED = ("docker", "mmdebstrap")  # what is asked for by a name that stays the same; a file may hold something else tomorrow
+NAMED = ("docker", "mmdebstrap")
+"""Transports whose images the store keeps by name. What is in a file is asked of the file: it may be something else tomorrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class Library:
         with contextlib.ExitStack() as undo:
             lease = undo.enter_context(self.store.lease())
             known = self._known(reference, lease)
-            if known is None or (pull == "always" and not offline and reference.transport in _NAMED):
+            if known is None or (pull == "always" and not offline and reference.transport in NAMED):
                 known = self._fetched(reference, lease, pull=pull, offline=offline, progress=progress or Silent())
             manifest = self.store.manifest(known)
             config = parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}")
@@ -84,7 +85,7 @@ class Library:
         return named if self.store.complete(named) else None
 
     def _fetched(self, reference: Reference, lease: Lease, *, pull: Pull, offline: bool, progress: Progress) -> Descriptor:
-        if reference.transport in _NAMED and (offline or pull == "never"):
+        if reference.transport in NAMED and (offline or pull == "never"):
             why = "this run is offline" if offline else 'pull="never"'
             hint = f"fetch it before, with the network there: `lxsandbox image pull '{reference.familiar()}'`"
             raise ImageError(f"image {reference.familiar()} is not in the store, and {why}", hint=hint)
@@ -93,7 +94,7 @@ class Library:
         )
         found = self.transports.fetch(reference, context)
         lease.add([found])
-        if reference.transport in _NAMED:
+        if reference.transport in NAMED:
             self.store.tag(str(reference), found)
         return found
 
