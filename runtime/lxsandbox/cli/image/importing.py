@@ -40,7 +40,7 @@ def _source(library: Library, text: str) -> Reference:
     if os.path.isfile(text):
         return PathReference(transport="tar", path=os.path.abspath(text))
     reference = parse_here(library, text)
-    if reference.transport in (*NAMED, "host"):
+    if reference.transport in NAMED:
         hint = "name a file or folder, or an image as oci:DIR, oci-archive:FILE or docker-archive:FILE"
         raise ImageError(f"there is no file or folder {text!r:.300} to import", hint=hint)
     return reference

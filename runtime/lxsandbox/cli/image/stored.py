@@ -26,8 +26,11 @@ class Stored:
 
 
 def parse_here(library: Library, text: str) -> Reference:
-    """The reference that `text` is; relative paths are below the current folder. Raises ImageError."""
-    return library.parse(text, base=os.getcwd())
+    """The reference that `text` is; relative paths are below the current folder. Raises ImageError, also for `host`."""
+    reference = library.parse(text, base=os.getcwd())
+    if reference.transport == "host":
+        raise ImageError("`host` is this machine itself, and no image", hint="`lxsandbox image ls` lists the images")
+    return reference
 
 
 @contextlib.contextmanager
@@ -37,8 +40,6 @@ def held(library: Library, text: str) -> Generator[Stored]:
     Raises ImageError when there is no such image, or when a part of it is missing.
     """
     reference = parse_here(library, text)
-    if reference.transport == "host":
-        raise ImageError("`host` is this machine itself, and no image", hint="`lxsandbox image ls` lists the images")
     if reference.transport not in NAMED:
         with library.get(reference) as found:
             yield Stored(name=str(reference), reference=reference, descriptor=found.descriptor)
