@@ -278,9 +278,7 @@ def test_prune_says_how_much_of_what_went(lxsandbox_command: Callable[..., Compl
     assert done.stderr.startswith("removed: 1 name, 3 blobs, 0 layers; freed: ")
 
 
-def test_prune_to_a_size_removes_what_was_used_least_lately(
-    image: Callable[..., str], mine: str, tree: Path, store: Store
-) -> None:
+def test_prune_to_a_size_removes_the_least_recently_used(image: Callable[..., str], mine: str, tree: Path, store: Store) -> None:
     (tree / "etc" / "motd").write_text("another\n")
     image("import", str(tree), "newer")
 
