@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from lxsandbox.images.transports import Pull
+
+# Not asked of the type: who sets nothing does not wait for the module that has it.
+_PULLS = ("missing", "always", "never")
+# The words of ini files, as configparser has them.
+_TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class Option(NamedTuple):
@@ -20,6 +28,8 @@ class Option(NamedTuple):
     help: str
     read: Callable[[str], Any]
     is_field: bool = True
+    is_flag: bool = False
+    """On the command line it is there or not; elsewhere it is true or false."""
 
     @property
     def key(self) -> str:
@@ -40,6 +50,8 @@ class Settings(NamedTuple):
     fields: dict[str, Any]
     unsupported: str = "fail"
     prewarm: int = 0
+    pull: Pull = "missing"
+    offline: bool = False
 
 
 def _count_or_max(text: str) -> int | str:
@@ -58,6 +70,18 @@ def _count(text: str) -> int:
     return number
 
 
+def _pull(text: str) -> str:
+    if text not in _PULLS:
+        raise ValueError(f"choose from {', '.join(_PULLS)}")
+    return text
+
+
+def _truth(text: str) -> bool:
+    if (word := text.strip().lower()) not in _TRUTHS:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return _TRUTHS[word]
+
+
 OPTIONS = (
     Option("image", "REF", "image of sandboxes that name none (host: the host's own files, copy-on-write)", str),
     Option("memory", "SIZE", "memory of a sandbox that asks for none, such as 256M, 1.5GiB or max (512M)", str),
@@ -67,6 +91,10 @@ OPTIONS = (
     Option("timeout", "SECONDS", "how long a sandbox that asks for nothing else may live (no bound)", float),
     Option("unsupported", "{fail,skip}", "a test that this host cannot run fails, or is skipped (fail)", _reaction, False),
     Option("prewarm", "N", "sandboxes made ahead of need, for each shape that is asked for (0)", _count, False),
+    Option(
+        "pull", "{missing,always,never}", "when a registry is asked for an image (missing: if it is not stored)", _pull, False
+    ),
+    Option("offline", "", "fetch no image over the network: one that is not stored fails its tests (false)", _truth, False, True),
 )
 _SETTINGS = pytest.StashKey[Settings]()
 
@@ -77,7 +105,8 @@ def declare(parser: pytest.Parser) -> None:
         "lxsandbox", "lxsandbox: throwaway sandboxes (also as ini key, or environment variable LXSANDBOX_<KEY>)"
     )
     for option in OPTIONS:
-        group.addoption(option.flag, metavar=option.metavar, default=None, help=option.help)
+        form: dict[str, Any] = {"action": "store_const", "const": "true"} if option.is_flag else {"metavar": option.metavar}
+        group.addoption(option.flag, default=None, help=option.help, **form)
         parser.addini(option.key, option.help, default=None)
 
 

@@ -34,13 +34,16 @@ class Run:
     """The connection of this process, opened by the first test that asks, and what was asked through it."""
 
     def __init__(self, config: pytest.Config) -> None:
+        chosen = settings(config)
         self.folder = make_run_folder(workers.run_name(config))
         try:
-            self._connection = ServiceConnection.open(self.folder, label=workers.worker_name(config))
+            self._connection = ServiceConnection.open(
+                self.folder, label=workers.worker_name(config), pull=chosen.pull, offline=chosen.offline
+            )
         except BaseException:
             _remove(self.folder)
             raise
-        self._prewarm = settings(config).prewarm
+        self._prewarm = chosen.prewarm
         self._warm: list[SandboxSpec] = []
         self._unheld: set[str] = set()
         self.deaths_told: set[str] = set()

@@ -21,14 +21,30 @@ def test_the_version_is_printed(lxsandbox_command: Command) -> None:
 def test_help_lists_every_command(lxsandbox_command: Command) -> None:
     done = lxsandbox_command("--help")
     assert done.returncode == 0
-    assert all(f"\n  {name} " in done.stdout for name in ("doctor", "run", "shell", "ps", "logs", "gc"))
+    assert all(f"\n  {name} " in done.stdout for name in ("doctor", "run", "shell", "image", "ps", "logs", "gc"))
 
 
-@pytest.mark.parametrize("command", ["doctor", "run", "shell", "ps", "logs", "gc"])
+@pytest.mark.parametrize("command", ["doctor", "run", "shell", "image", "ps", "logs", "gc"])
 def test_every_command_explains_itself(lxsandbox_command: Command, command: str) -> None:
     done = lxsandbox_command(command, "-h")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: lxsandbox {command}")
+
+
+IMAGE_COMMANDS = ("ls", "inspect", "history", "pull", "push", "import", "export", "tag", "rm", "prune")
+
+
+def test_help_of_image_lists_every_command(lxsandbox_command: Command) -> None:
+    done = lxsandbox_command("image", "--help")
+    assert done.returncode == 0
+    assert all(f"\n  {name} " in done.stdout for name in IMAGE_COMMANDS)
+
+
+@pytest.mark.parametrize("command", IMAGE_COMMANDS)
+def test_every_command_of_image_explains_itself(lxsandbox_command: Command, command: str) -> None:
+    done = lxsandbox_command("image", command, "-h")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: lxsandbox image {command}")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +61,8 @@ def test_every_command_explains_itself(lxsandbox_command: Command, command: str)
         (("run", "--cpus", "0", "host", "--", "true"), "cpus=0.0"),
         (("run", "--network", "none", "host", "--", "true"), "isolated"),
         (("run", "--hostname", "a b", "host", "--", "true"), "is not a host name"),
+        (("run", "--pull", "often", "host", "--", "true"), "'missing', 'always', 'never'"),
+        (("image", "fly"), "No such command 'fly'"),
         (("logs", "nowhere"), "no sandbox 'nowhere' runs"),
     ],
 )
@@ -75,7 +93,13 @@ def test_an_unsafe_folder_for_runs_is_refused(lxsandbox_command: Command, run_fo
 
 
 def test_the_command_line_starts_light(run_folders: Path) -> None:
-    heavy = {"rich", "asyncio", "pyroute2", "lxsandbox.sandbox", "lxsandbox.service", "lxsandbox.host", "lxsandbox.cgroups"}
-    program = f"import sys, lxsandbox.cli, lxsandbox.cli.run; print(sorted({heavy!r} & set(sys.modules)))"
+    heavy = {
+        "rich",
+        "asyncio",
+        "pyroute2",
+        *(f"lxsandbox.{name}" for name in ("cgroups", "host", "images", "sandbox", "service")),
+    }
+    light = "lxsandbox.cli, lxsandbox.cli.run, lxsandbox.cli.image.group"
+    program = f"import sys, {light}; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,7 +6,6 @@ not there, 128+n for a signal, else the command's own.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import NoReturn
 import click
 
 from lxsandbox.cli.interrupts import Interrupted
+from lxsandbox.cli.lazy import LazyGroup
 from lxsandbox.errors import Death, SandboxDied, SandboxError
 
 __all__ = ["OUR_ERROR", "main", "status_of"]
@@ -24,26 +24,14 @@ _SIGKILL, _SIGINT = 9, 2
 _DEBUG = "LXSANDBOX_DEBUG"
 
 _COMMANDS = {
-    "doctor": "lxsandbox.cli.doctor",
-    "run": "lxsandbox.cli.run",
-    "shell": "lxsandbox.cli.shell",
-    "ps": "lxsandbox.cli.ps",
-    "logs": "lxsandbox.cli.logs",
-    "gc": "lxsandbox.cli.gc",
+    "doctor": "lxsandbox.cli.doctor:doctor",
+    "run": "lxsandbox.cli.run:run",
+    "shell": "lxsandbox.cli.shell:shell",
+    "image": "lxsandbox.cli.image.group:image",
+    "ps": "lxsandbox.cli.ps:ps",
+    "logs": "lxsandbox.cli.logs:logs",
+    "gc": "lxsandbox.cli.gc:gc",
 }
-
-
-class _LazyGroup(click.Group):
-    """Imports a command's module when the command is asked for: `run` must not wait for what `ps` shows its table with."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
-        return command
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -58,7 +46,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version.")
 def _lxsandbox() -> None:
     """Throwaway Linux sandboxes: run one, look at those that run, and find out what this host can do."""

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
 from collections.abc import Generator, Mapping
 from typing import Any
 
 from lxsandbox.cli.interrupts import raised_as_exceptions
+from lxsandbox.cli.waiting import slow_notice
+from lxsandbox.errors import ServiceLost
+from lxsandbox.sandbox.connection import ServiceConnection
 from lxsandbox.sandbox.sandbox import Sandbox
 
-__all__ = ["fresh_sandbox", "slow_notice"]
-
-_SLOW_SECONDS = 1.0
+__all__ = ["fresh_sandbox"]
 
 
 @contextlib.contextmanager
-def fresh_sandbox(image: str, fields: Mapping[str, Any]) -> Generator[Sandbox]:
-    """A sandbox over `image`; Ctrl-C, SIGTERM and a hang-up close it as its end does."""
-    with raised_as_exceptions():
+def fresh_sandbox(image: str, fields: Mapping[str, Any], greeting: Mapping[str, Any]) -> Generator[Sandbox]:
+    """A sandbox over `image`; Ctrl-C, SIGTERM and a hang-up close it as its end does.
+
+    `greeting` is what the service is told of how images are fetched: `pull` and `offline` of `ServiceConnection.open`.
+    """
+    with raised_as_exceptions(), contextlib.ExitStack() as undo:
         with slow_notice(f"starting a sandbox over {image}"):
-            sandbox = Sandbox(image=image, **fields)
-        with sandbox:
-            yield sandbox
+            connection = ServiceConnection.open(label="default", **greeting)
+            undo.callback(_leave, connection)
+            sandbox = undo.enter_context(Sandbox(image=image, connection=connection, **fields))
+        yield sandbox
 
 
-@contextlib.contextmanager
-def slow_notice(text: str) -> Generator[None]:
-    """Within, after a second, a spinner with `text` on the terminal of stderr; nothing where that is none."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    status = Console(stderr=True).status(text)
-    timer = threading.Timer(_SLOW_SECONDS, status.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        status.stop()
+def _leave(connection: ServiceConnection) -> None:
+    with contextlib.suppress(ServiceLost):
+        connection.leave()

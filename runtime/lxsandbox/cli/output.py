@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-__all__ = ["json_option", "print_json", "print_table"]
+__all__ = ["age_of", "json_option", "print_json", "print_table"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -17,6 +18,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def print_json(value: Any) -> None:
     """`value` as JSON, indented."""
     click.echo(json.dumps(value, indent=2))
+
+
+def age_of(created: float) -> str:
+    """How long ago that was, in its largest unit of which there are two; `created` is in seconds since the epoch."""
+    seconds = max(0, int(time.time() - created))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from typing import Any
 
 import click
 
-from lxsandbox.cli.output import json_option, print_json, print_table
+from lxsandbox.cli.output import age_of, json_option, print_json, print_table
 
 __all__ = ["ps"]
 
@@ -31,19 +30,11 @@ def ps(as_json: bool) -> None:
 
 def _row(facts: dict[str, Any], run: str) -> tuple[str, ...]:
     texts = tuple(_text(facts.get(name)) for name in ("id", "name", "image", "state", "pid", "owner"))
-    return (*texts, _age(facts["created"]), _size(facts.get("memory_bytes")), _command(facts.get("command")), run)
+    return (*texts, age_of(facts["created"]), _size(facts.get("memory_bytes")), _command(facts.get("command")), run)
 
 
 def _text(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
-
-
-def _age(created: float) -> str:
-    seconds = max(0, int(time.time() - created))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def _size(count: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lxsandbox.cli.spec_options import fields_of, spec_options
+from lxsandbox.cli.spec_options import fields_of, greeting_of, spec_options
 
 __all__ = ["run"]
 
@@ -18,7 +18,7 @@ __all__ = ["run"]
 @click.argument("image")
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD...")
 def run(image: str, command: tuple[str, ...], interactive: bool, tty: bool, **options: Any) -> int:
-    """Run CMD in a fresh sandbox over IMAGE (`host`, `dir:PATH`, `tar:FILE`, ...) and exit as it did.
+    """Run CMD in a fresh sandbox over IMAGE (`host`, NAME[:TAG], `dir:PATH`, ...) and exit as it did.
 
     Exits with 125 for an error of lxsandbox, 126 when CMD cannot be executed, 127 when it is not there, 128+n when
     signal n ended it. A limit that is given here is held, or the run is refused; a default one is held where the host can.
@@ -26,5 +26,5 @@ def run(image: str, command: tuple[str, ...], interactive: bool, tty: bool, **op
     from lxsandbox.cli.attached import run_attached, run_in_terminal
     from lxsandbox.cli.fresh import fresh_sandbox
 
-    with fresh_sandbox(image, fields_of(options)) as sandbox:
+    with fresh_sandbox(image, fields_of(options), greeting_of(options)) as sandbox:
         return run_in_terminal(sandbox, command) if tty else run_attached(sandbox, command, stdin=interactive)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lxsandbox.cli.spec_options import fields_of, spec_options
+from lxsandbox.cli.spec_options import fields_of, greeting_of, spec_options
 
 if TYPE_CHECKING:
     from lxsandbox.cli.runs import Running
@@ -26,12 +26,12 @@ def shell(reference: str, **options: Any) -> int:
     from lxsandbox.cli.fresh import fresh_sandbox
     from lxsandbox.cli.runs import find
 
-    given = fields_of(options)
+    fields, greeting = fields_of(options), greeting_of(options)
     running = find(reference)
     if running is None:
-        with fresh_sandbox(reference, given) as sandbox:
+        with fresh_sandbox(reference, fields, greeting) as sandbox:
             return run_in_terminal(sandbox, _SHELL)
-    if given:
+    if given := {**fields, **greeting}:
         names = ", ".join(sorted(given))
         raise click.UsageError(f"sandbox {running.name} runs already; {names} cannot be given for it")
     return _enter(running)

@@ -1,4 +1,4 @@
-"""The options of `run` and `shell` that describe a sandbox, and the spec fields that they mean."""
+"""The options of `run` and `shell`: those that describe a sandbox, with the spec fields that they mean, and how images come."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import click
 from lxsandbox.spec import Bind
 from lxsandbox.units import UNLIMITED
 
-__all__ = ["fields_of", "spec_options"]
+__all__ = ["fields_of", "greeting_of", "spec_options"]
 
+_GREETING = ("pull", "offline")  # no fields of a sandbox: what is there already does not depend on them
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -70,11 +71,16 @@ _OPTIONS = (
     click.option("--read-only", is_flag=True, default=None, help="Forbid writing to its root."),
     click.option("--name", metavar="NAME", help="What `ps` and `shell` call it."),
     click.option("--hostname", metavar="NAME", help="Its host name."),
+    click.option(
+        "--pull", type=click.Choice(["missing", "always", "never"]),
+        help="When a registry is asked for the image: where the store lacks it (default), each time, not at all.",
+    ),
+    click.option("--offline", is_flag=True, default=None, help="Fetch nothing over the network."),
 )  # fmt: skip
 
 
 def spec_options(command: _Function) -> _Function:
-    """Give `command` the options; their values are for `fields_of`."""
+    """Give `command` the options; their values are for `fields_of` and `greeting_of`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -82,4 +88,9 @@ def spec_options(command: _Function) -> _Function:
 
 def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of SandboxSpec that were given: only these, so that a host which cannot hold one of them must refuse."""
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None and name not in _GREETING}
+
+
+def greeting_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was given, that which `ServiceConnection.open` is told: how images are fetched."""
+    return {name: options[name] for name in _GREETING if options.get(name) is not None}

@@ -21,9 +21,10 @@ from lxsandbox.images.registry.progress import Progress, Silent
 from lxsandbox.images.store import Lease, Store
 from lxsandbox.images.transports import FetchContext, Pull, Transports
 
-__all__ = ["HeldImage", "Library"]
+__all__ = ["NAMED", "HeldImage", "Library", "store_name"]
 
-_NAMED = ("docker", "mmdebstrap")  # what is asked for by a name that stays the same; a file may hold something else tomorrow
+NAMED = ("docker", "mmdebstrap")
+"""Transports whose images the store keeps by name. What is in a file is asked of the file: it may be something else tomorrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,7 @@ class Library:
         with contextlib.ExitStack() as undo:
             lease = undo.enter_context(self.store.lease())
             known = self._known(reference, lease)
-            if known is None or (pull == "always" and not offline and reference.transport in _NAMED):
+            if known is None or (pull == "always" and not offline and reference.transport in NAMED):
                 known = self._fetched(reference, lease, pull=pull, offline=offline, progress=progress or Silent())
             manifest = self.store.manifest(known)
             config = parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}")
@@ -78,7 +79,7 @@ class Library:
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
-        name = _store_name(reference)
+        name = store_name(reference)
         named = None if name is None else self.store.named(name)
         if named is None:
             return None
@@ -86,7 +87,7 @@ class Library:
         return named if self.store.complete(named) else None
 
     def _fetched(self, reference: Reference, lease: Lease, *, pull: Pull, offline: bool, progress: Progress) -> Descriptor:
-        if reference.transport in _NAMED and (offline or pull == "never"):
+        if reference.transport in NAMED and (offline or pull == "never"):
             why = "this run is offline" if offline else 'pull="never"'
             hint = f"fetch it before, with the network there: `lxsandbox image pull '{reference.familiar()}'`"
             raise ImageError(f"image {reference.familiar()} is not in the store, and {why}", hint=hint)
@@ -95,7 +96,7 @@ class Library:
         )
         found = self.transports.fetch(reference, context)
         lease.add([found])
-        name = _store_name(reference)
+        name = store_name(reference)
         if name is not None:
             self.store.tag(name, found)
         return found
@@ -131,9 +132,9 @@ class _HeldBlobs(Blobs):
             self._held.update(new)
 
 
-def _store_name(reference: Reference) -> str | None:
+def store_name(reference: Reference) -> str | None:
     """What the image is called in the store; None for what is in a file."""
-    if reference.transport not in _NAMED:
+    if reference.transport not in NAMED:
         return None
     text = str(reference)
     if reference.transport == "docker":

@@ -13,13 +13,16 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from lxsandbox.errors import SandboxError, ServiceLost
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
 from lxsandbox.sandbox.environment import shown_folders, shown_variables
 from lxsandbox.sandbox.launching import dial, end_service, log_tail, start_lock, start_service
 from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path, usable
+
+if TYPE_CHECKING:
+    from lxsandbox.images.transports import Pull
 
 __all__ = ["Hello", "ServiceConnection", "default_connection", "release_default_connection"]
 
@@ -58,17 +61,22 @@ class ServiceConnection:
         observer: bool = False,
         defaults: Mapping[str, Any] | None = None,
         start: bool = True,
+        pull: Pull = "missing",
+        offline: bool = False,
     ) -> Self:
         """Connect to the service of the run in `folder` (default: a new run), starting it where there is none.
 
-        `observer`: a client that keeps nothing alive. Raises ServiceLost where there is no service and `start` is False,
-        or where it does not start.
+        `observer`: a client that keeps nothing alive. `pull`: when a registry is asked for an image that this client's sandboxes
+        are over; `offline`: nothing is fetched for them over the network. Raises ServiceLost where there is no service and
+        `start` is False, or where it does not start.
         """
         greeting = {
             "label": label,
             "observer": observer,
             "visible": shown_folders(),
             "env": shown_variables(),
+            "pull": pull,
+            "offline": offline,
             **({"defaults": dict(defaults)} if defaults else {}),
         }
         if folder is not None:

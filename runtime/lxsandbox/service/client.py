@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lxsandbox import wire
@@ -55,7 +56,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image_prune"),
             )
         }
 
@@ -252,6 +253,10 @@ class Client:
             "memory_peak_bytes": max(peaks),
         }
         return figures, []
+
+    async def _image_prune(self, message: wire.Message) -> _Answer:
+        pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))
+        return asdict(pruned), []
 
     async def _settle(self, _: wire.Message) -> _Answer:
         await self.run.factory.settle(_SETTLE_SECONDS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
     from lxsandbox.images.library import HeldImage, Library
     from lxsandbox.images.references import Reference
-    from lxsandbox.images.store import Store
+    from lxsandbox.images.store import Pruned, Store
     from lxsandbox.images.transports import Pull
     from lxsandbox.service.factory import Factory
 
@@ -63,6 +63,11 @@ class Images:
             work = self._stored(library, parsed, pull, offline)
             task = self._found[key] = asyncio.get_running_loop().create_task(work)
         return await asyncio.shield(task)
+
+    async def prune(self, *, every: bool, at_most_bytes: int | None) -> Pruned:
+        """Remove from the store what may go: see `Store.prune`, whose `all` is `every`. Raises ImageError."""
+        library = await self._open()
+        return await asyncio.to_thread(library.store.prune, all=every, at_most_bytes=at_most_bytes)
 
     async def _open(self) -> Library:
         async with self._opening:

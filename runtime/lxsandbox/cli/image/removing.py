@@ -1,0 +1,28 @@
+"""`lxsandbox image rm`: let names go, and what only they reached."""
+
+from __future__ import annotations
+
+import click
+
+from lxsandbox.cli.image.room import make_room
+from lxsandbox.cli.image.stored import find_name, parse_here, shown_name
+from lxsandbox.images.library import Library
+from lxsandbox.units import format_size
+
+__all__ = ["remove_images"]
+
+
+@click.command("rm", short_help="Remove images.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def remove_images(names: tuple[str, ...]) -> None:
+    """Remove the images of these names, and as `prune` does whatever no name reaches then.
+
+    What another name reaches stays. What a run uses stays until the next `rm` or `prune` after it. When one of the NAMEs is not
+    there, nothing is removed.
+    """
+    library = Library()
+    found = [find_name(library.store, parse_here(library, name), name)[0] for name in names]
+    for name in dict.fromkeys(found):
+        if library.store.untag(name):
+            click.echo(shown_name(name))
+    click.echo(f"freed: {format_size(make_room().bytes)}", err=True)
