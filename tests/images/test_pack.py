@@ -8,11 +8,15 @@ import socket
 import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from images.trees import archive, layer, opaque, whiteout
+from images.trees import archive, layer, opaque, opened, whiteout
 from needs import needs
+
+from lxsandbox.images import pack
+from lxsandbox.images.walk import Upper
 
 
 @pytest.fixture
@@ -140,6 +144,17 @@ def test_what_a_socket_replaced_is_gone(upper: Path, lower: Path) -> None:
         os.close(folder)
 
     assert list(layer(upper, lower)) == [".wh.socket"]
+
+
+def test_a_device_that_would_be_a_whiteout_once_unpacked_is_left_out(upper: Path) -> None:
+    whiteout(upper / "device")
+    out = io.BytesIO()
+
+    with ExitStack() as stack:  # with nothing below it is the sandbox's own file
+        pack.write_layer([Upper("/", opened(stack, upper, [], {}).fd, [], {})], out)
+
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue()), mode="r:") as packed:
+        assert set(packed.getnames()) <= {"."}
 
 
 def test_folders_are_packed_before_what_was_changed_in_them_and_else_not(upper: Path, lower: Path) -> None:

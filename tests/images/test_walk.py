@@ -14,7 +14,7 @@ import pytest
 from images.trees import changes, opaque, opened, whiteout
 from needs import needs
 
-from lxsandbox.images.walk import walk
+from lxsandbox.images.walk import Upper, walk
 
 DEEP = 1500  # folders in folders, of whose path PATH_MAX is 4096 bytes and a descriptor for each would be too many
 
@@ -96,6 +96,20 @@ def test_the_mode_and_the_attributes_of_a_folder_are_changes(upper: Path, lower:
     os.setxattr(upper / "same", "user.overlay.impure", b"y")  # the kernel's own
 
     assert changes(upper, lower) == ["changed /attributes", "changed /mode"]
+
+
+def test_what_looks_like_a_whiteout_where_nothing_is_stacked_is_a_file(upper: Path) -> None:
+    whiteout(upper / "device")
+    whiteout(upper / "file", form="attribute")
+    opaque(upper / "folder")
+    made = dict.fromkeys(("device", "file", "folder/other"), ("file", 420, "text"))
+
+    with ExitStack() as stack:
+        layer = opened(stack, upper, [upper], made)
+        found = {each.path: each.kind for each in walk(Upper("/", layer.fd, [], layer.made))}
+
+    del found[""]  # whose owner is whoever runs this
+    assert found == {"device": "changed", "file": "changed", "folder": "added", "folder/other": "removed"}
 
 
 @needs("root")
@@ -224,7 +238,7 @@ def test_a_file_that_is_something_else_when_it_is_opened_is_none(upper: Path, ki
             case "link":
                 (upper / "file").symlink_to("/etc/passwd")
             case "socket":
-                os.mknod(upper / "file", stat.S_IFSOCK)
+                os.mknod(upper / "file", stat.S_IFSOCK | 0o600)
             case "folder":
                 (upper / "file").mkdir()
             case _:

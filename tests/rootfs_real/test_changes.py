@@ -196,7 +196,7 @@ def task_runs(box: Sandbox) -> list[bool]:
     return [row["state"] == "running" for row in listed if row["id"] == box.id]
 
 
-_COUNT = ["sh", "-c", "i=0; while :; do i=$((i + 1)); echo $i > /tmp/count; mkdir /tmp/$i; rm -rf /tmp/*; done"]
+_COUNT = ["sh", "-c", "i=0; while :; do i=$((i + 1)); echo $i > /tmp/count; mkdir -p /tmp/w/$i; rm -rf /tmp/w /tmp/count; done"]
 
 
 def test_a_sandbox_that_writes_all_the_while_is_looked_at_and_goes_on(make_sandbox: Make) -> None:

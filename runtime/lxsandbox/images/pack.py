@@ -108,9 +108,10 @@ class _Layer:
             self._add_folder(found, found.status)
         elif stat.S_ISREG(found.status.st_mode):
             self._add_file(found, path)
-        elif stat.S_ISSOCK(found.status.st_mode):
+        elif stat.S_ISSOCK(found.status.st_mode) or (stat.S_ISCHR(found.status.st_mode) and not found.status.st_rdev):
+            # An archive has no sockets, and a device 0/0 would be a whiteout again; but what they replaced is gone.
             if found.existed:
-                self._whiteout(path)  # an archive has no sockets, but what this one replaced is not there either
+                self._whiteout(path)
         else:
             link = os.readlink(found.name, dir_fd=found.fd) if stat.S_ISLNK(found.status.st_mode) else ""
             self._put(entry(path, found.status, link=link))

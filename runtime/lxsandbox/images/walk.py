@@ -28,7 +28,7 @@ _DEFAULT_MODE, _ROOT = 0o755, (0, 0)
 class Upper:
     """An upper layer: descriptors of its folder and of the folders below it (uppermost first), and what the runtime made there.
 
-    The descriptors stay the caller's.
+    With none below it is no layer of an overlay but a folder that was written to as it is. The descriptors stay the caller's.
     """
 
     def __init__(self, target: str, fd: int, lowers: "Sequence[int]", made: "dict[str, Made]") -> None:
@@ -150,6 +150,8 @@ class _Walk:
 
     def __init__(self, upper: Upper) -> None:
         self.made = upper.made
+        # Else whiteouts and marks in it are the sandbox's own files, and hide nothing.
+        self.stacked = bool(upper.lowers)
         self.children: dict[str, set[str]] = {}
         for path, (kind, _, _) in upper.made.items():
             folder, _, name = path.rpartition("/")
@@ -200,7 +202,7 @@ class _Walk:
         status = os.stat(name, dir_fd=self.upper.fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             return self._enter(path, name, made, below, existed=existed, fresh=level.fresh)
-        if _is_whiteout(self.upper.fd, name, status):
+        if self.stacked and _is_whiteout(self.upper.fd, name, status):
             return Found("removed", path, name, self.upper.fd) if existed else None
         if made is not None and _is_as_made(made, self.upper.fd, name, status):
             return None
@@ -246,7 +248,7 @@ class _Walk:
     ) -> Found:
         """The folder that the walk has just gone into."""
         merged = self._active()
-        opaque = _is_opaque(self.upper.fd)
+        opaque = self.stacked and _is_opaque(self.upper.fd)
         self.levels.append(self._level(path, merged, fresh=fresh or opaque))
         if not existed:
             kind = "added"
