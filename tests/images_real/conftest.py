@@ -59,6 +59,7 @@ class Shelf:
         self.blobs = Blobs(str(place / "shelf"))
         self._root = make_root(place / "root")
         self._count = 0
+        self.layer_digest = ""  # of the uppermost layer that was made last
 
     def image(self, *texts: str, **settings: object) -> Descriptor:
         """An image with a layer for each of `texts`, which stands in /text, and with these fields of its configuration."""
@@ -75,6 +76,7 @@ class Shelf:
         data = whole.as_bytes()
         described = replace(manifest.config, digest=self.blobs.add(data), size=len(data))
         document = Manifest(config=described, layers=tuple(layers)).as_bytes()
+        self.layer_digest = layers[-1].digest
         return Descriptor(media_type=manifest.media_type, digest=self.blobs.add(document), size=len(document))
 
     def read(self, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:

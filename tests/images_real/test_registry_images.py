@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from images.registry.fault_proxy import running_proxy
+from events import until, wait_for_end
+from images.registry.fault_proxy import dropped, running_proxy, stalled
 from images_real.conftest import Shelf
 from needs import needs
 
-from lxsandbox import ImageError, Sandbox
+from lxsandbox import ImageError, Sandbox, SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
 
 pytestmark = needs("user-namespaces", "overlayfs", "busybox", "docker-registry")
@@ -64,3 +67,40 @@ def test_images_share_what_they_have_in_common(start: Start, store: Path, shelf:
     (ids,) = os.listdir(store / "layers")
     unpacked = [name for name in os.listdir(store / "layers" / ids) if not name.endswith((".seal", ".used"))]
     assert len(unpacked) == 3
+
+
+def test_a_run_that_ends_does_not_wait_for_a_registry_that_says_nothing(store: Path, shelf: Shelf, registry: str) -> None:
+    image = shelf.push(registry, "team/app", "hello")
+    with running_proxy(registry) as proxy:
+        proxy.on("GET", "/blobs/", stalled)
+        connection = ServiceConnection.open()
+        with ThreadPoolExecutor(1) as threads:
+            asking = threads.submit(Sandbox, image.replace(registry, proxy.host), connection=connection)
+            until(lambda: proxy.count("GET", "/blobs/"), "a layer is being fetched")
+            connection.leave()
+            wait_for_end(connection.hello.pid, seconds=5)
+
+        assert isinstance(asking.exception(), SandboxError)
+
+
+def test_what_a_killed_run_has_fetched_is_taken_up_by_the_next(store: Path, shelf: Shelf, registry: str) -> None:
+    image = shelf.push(registry, "team/app", "hello")
+    with running_proxy(registry) as proxy:
+        proxy.on("GET", shelf.layer_digest, dropped(after=100_000), times=1)
+        proxy.on("GET", shelf.layer_digest, stalled, times=1)
+        connection = ServiceConnection.open()
+        with ThreadPoolExecutor(1) as threads:
+            asking = threads.submit(Sandbox, image.replace(registry, proxy.host), connection=connection)
+            until(lambda: proxy.count("GET", shelf.layer_digest) == 2, "it is tried a second time")
+            os.kill(connection.hello.pid, signal.SIGKILL)
+            assert isinstance(asking.exception(), SandboxError)
+        with suppress(SandboxError):
+            connection.leave()
+
+        proxy.asked.clear()
+        again = ServiceConnection.open()
+        with Sandbox(image.replace(registry, proxy.host), connection=again) as box:
+            assert box.path("/text").read_text() == "hello"
+        again.leave()
+        (asked,) = proxy.requests("GET", shelf.layer_digest)
+        assert asked.headers["Range"] == "bytes=100000-"

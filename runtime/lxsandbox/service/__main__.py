@@ -84,6 +84,12 @@ async def _serve(folder: str, ready: BinaryIO | None) -> None:
     await run.close(_END_SECONDS)
     spawner.stop()
     await cleaning
+    if run.images.fetching:
+        # A thread that waits for a silent registry cannot be ended, and nobody waits for what it fetches any more. What has come
+        # lies in a `.part`, and is taken up by the next run.
+        leave_run(folder, patience_seconds=_LAST_LOCK_SECONDS)
+        logging.shutdown()
+        os._exit(0)
 
 
 def _raise_descriptors() -> tuple[int, int]:

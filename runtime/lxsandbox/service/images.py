@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,8 @@ class Images:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._library: Library | None = None
         self._opening = asyncio.Lock()
+        self._counting = threading.Lock()
+        self.fetching = 0  # threads that wait for a source, perhaps for long
 
     async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False) -> Image:
         """The image, ready to be the root of a sandbox. Raises ImageError."""
@@ -90,7 +93,7 @@ class Images:
         return Image(ImageRoot(layers=(path,)))
 
     async def _stored(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> Image:
-        held = await asyncio.to_thread(library.get, reference, pull=pull, offline=offline)
+        held = await asyncio.to_thread(self._fetch, library, reference, pull, offline)
         self._held.append(held)
         layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
         name = reference.familiar()
@@ -99,6 +102,15 @@ class Images:
         config = held.config
         wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
         return Image(ImageRoot(layers=tuple(reversed(folders)), folders=wanted), config)
+
+    def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
+        with self._counting:
+            self.fetching += 1
+        try:
+            return library.get(reference, pull=pull, offline=offline)
+        finally:
+            with self._counting:
+                self.fetching -= 1
 
     async def _layer(self, store: Store, image: str, digest: str, diff_id: str) -> str:
         """The folder with the files of one layer, unpacked in this run or another."""
