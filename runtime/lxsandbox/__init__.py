@@ -3,6 +3,7 @@
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would load `re` and more
 if TYPE_CHECKING:
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
+    from lxsandbox.sandbox.changes import Change
     from lxsandbox.sandbox.path import SandboxPath
     from lxsandbox.sandbox.process import Process
     from lxsandbox.sandbox.sandbox import Sandbox
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bind",
+    "Change",
     "HostUnsupported",
     "ImageError",
     "Process",
@@ -25,6 +27,7 @@ __all__ = [
 
 _HOMES = {
     "Bind": "lxsandbox.spec",
+    "Change": "lxsandbox.sandbox.changes",
     "HostUnsupported": "lxsandbox.errors",
     "ImageError": "lxsandbox.errors",
     "Process": "lxsandbox.sandbox.process",

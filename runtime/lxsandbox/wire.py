@@ -14,19 +14,19 @@ TYPE_CHECKING = False  # the spawner loads this module: typing itself costs it h
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Message", "pair", "receive", "send"]
+__all__ = ["MAX_FDS", "Message", "pair", "receive", "send"]
 
 Message = dict[str, "Any"]
 
 # unix(7): a packet must fit the send buffer (net.core.wmem_default, 208 KiB); longer ones travel in a memory file.
 _INLINE_BYTES = 64 * 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_MAX_FDS = 64  # the kernel's own bound is 253 (SCM_MAX_FD)
+MAX_FDS = 200  # of one message; the kernel's own bound is 253 (SCM_MAX_FD)
 _IN_MEMORY_FILE = b"\0"
 # Plain numbers: an IntFlag takes three microseconds for each `|`, and init a page of its own for each function of it.
 _NOSIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
 _CUT_SHORT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
-_RIGHTS_BYTES = socket.CMSG_SPACE(_MAX_FDS * 4)
+_RIGHTS_BYTES = socket.CMSG_SPACE(MAX_FDS * 4)
 
 _encode: "Callable[[Any], str]" = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _decode: "Callable[[str], Any]" = json.JSONDecoder().decode

@@ -39,6 +39,23 @@ def test_what_was_stored_is_read_back_by_its_digest(blobs: Blobs) -> None:
     assert not parts(blobs)
 
 
+def test_what_has_no_digest_yet_gets_it_when_it_is_all_there(blobs: Blobs) -> None:
+    assert blobs.add_stream([DATA[:1_000_000], b"", DATA[1_000_000:]]) == (DIGEST, len(DATA))
+    assert blobs.add_stream([DATA]) == (DIGEST, len(DATA))
+    assert blobs.read(DIGEST, at_most=len(DATA)) == DATA
+    assert not parts(blobs)
+
+
+def test_what_has_no_digest_yet_and_ends_by_an_error_leaves_nothing(blobs: Blobs) -> None:
+    def broken() -> Iterator[bytes]:
+        yield DATA
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        blobs.add_stream(broken())
+    assert not [path for path in Path(blobs.folder).rglob("*") if path.is_file()]
+
+
 def test_sha512_is_a_digest_too(blobs: Blobs) -> None:
     digest = "sha512:" + hashlib.sha512(b"hello").hexdigest()
 

@@ -90,6 +90,8 @@ def test_what_is_written_is_read_back_and_always_the_same_bytes() -> None:
         (manifest(layers=[entry(size=1 << 60)]), "size"),
         (manifest(layers=[entry(digest="sha256:../../x")]), "layer 0: digest"),
         (manifest(layers=[entry(mediaType="a\0b")]), "no text"),
+        (manifest(layers=[entry(mediaType="\ud800")]), "no text"),
+        (manifest(manifests=[]), "an index and a manifest"),
         (manifest(config=None), "config is no JSON object"),
         (manifest(annotations={"a": 1}), "annotations: a"),
         (b" " * (4 << 20) + manifest(), "is of 419"),

@@ -202,7 +202,7 @@ def test_a_packet_longer_than_any_of_ours_is_refused(ends: Ends) -> None:
 
 def test_more_descriptors_than_any_message_of_ours_are_refused_and_closed(ends: Ends) -> None:
     file = memory_file(b"")
-    send_raw(ends[0], b"{}", [file] * 100)
+    send_raw(ends[0], b"{}", [file] * 250)
     os.close(file)
     before = open_descriptors()
 

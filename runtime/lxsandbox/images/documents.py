@@ -118,6 +118,8 @@ def parse_manifest(data: bytes, *, media_type: str = "", what: str = "manifest")
     if given.get("schemaVersion") != 2:
         hint = "the image was made by a Docker from before 2016: push it again with a current one"
         raise ImageError(f"{what} is of schema version {given.get('schemaVersion')!r:.20}, and only 2 is read", hint=hint)
+    if "manifests" in given and ("layers" in given or "config" in given):  # CVE-2021-41190: each reader takes it for another
+        raise ImageError(f"{what} is an index and a manifest at the same time", hint="whoever made it must make it anew")
     annotations = _texts(given.get("annotations"), f"{what}: annotations")
     if kind in INDEX_TYPES:
         entries = _list(given.get("manifests"), f"{what}: manifests")
@@ -167,7 +169,7 @@ def _platform(data: object, what: str) -> Platform:
 
 
 def _text(data: object, what: str) -> str:
-    if not isinstance(data, str) or "\0" in data:
+    if not isinstance(data, str) or "\0" in data or any("\ud800" <= character <= "\udfff" for character in data):
         raise ImageError(f"{what} {data!r:.100} is no text")
     return data
 

@@ -12,6 +12,7 @@ from typing import Self
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs, Part
 from lxsandbox.images.config import ImageConfig, parse_config
+from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, Manifest, Platform
 from lxsandbox.images.fetching import FETCHES
 from lxsandbox.images.platforms import host_platform
@@ -20,7 +21,7 @@ from lxsandbox.images.registry.progress import Progress, Silent
 from lxsandbox.images.store import Lease, Store
 from lxsandbox.images.transports import FetchContext, Pull, Transports
 
-__all__ = ["NAMED", "HeldImage", "Library"]
+__all__ = ["NAMED", "HeldImage", "Library", "store_name"]
 
 NAMED = ("docker", "mmdebstrap")
 """Transports whose images the store keeps by name. What is in a file is asked of the file: it may be something else tomorrow."""
@@ -78,7 +79,8 @@ class Library:
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
-        named = self.store.named(str(reference))
+        name = store_name(reference)
+        named = None if name is None else self.store.named(name)
         if named is None:
             return None
         lease.add([named])
@@ -94,8 +96,9 @@ class Library:
         )
         found = self.transports.fetch(reference, context)
         lease.add([found])
-        if reference.transport in NAMED:
-            self.store.tag(str(reference), found)
+        name = store_name(reference)
+        if name is not None:
+            self.store.tag(name, found)
         return found
 
 
@@ -127,6 +130,18 @@ class _HeldBlobs(Blobs):
         if new:
             self._lease.add(new)
             self._held.update(new)
+
+
+def store_name(reference: Reference) -> str | None:
+    """What the image is called in the store; None for what is in a file."""
+    if reference.transport not in NAMED:
+        return None
+    text = str(reference)
+    if reference.transport == "docker":
+        return text
+    # An image's name has no `?` and `&`. What is asked for is told apart by its digest, and users see which suite it is.
+    suite = text.partition("?")[0].replace(":", "/")
+    return f"{suite}:{digest_of(text.encode()).partition(':')[2][:12]}"
 
 
 def _check_layers(reference: Reference, manifest: Manifest, config: ImageConfig) -> None:

@@ -94,7 +94,9 @@ class _BuiltIn:
 
     def fetch(self, reference: Reference, context: FetchContext) -> Descriptor:
         if self._fetch is None:
-            raise ImageError(f"images of transport {self.name} cannot be fetched: nothing is registered that does it")
+            raise ImageError(
+                f"images of transport {self.name} cannot be made by this version", hint="name an image that is made already"
+            )
         return self._fetch(reference, context)
 
     @hookimpl
@@ -145,7 +147,8 @@ class Transports:
         """The transport `name`. Raises ImageError when there is none, or are two, or when its plug-in is broken."""
         points = self._points.get(name, [])
         is_ours = name in PARSERS or (name == "host" and points)
-        owners = [*(["lxsandbox itself"] if is_ours else []), *(f"distribution {_distribution(point)}" for point in points)]
+        owners = ["lxsandbox itself"] if is_ours else []
+        owners += sorted(f"distribution {_distribution(point)}" for point in points)
         if not owners:
             raise ImageError(f"there is no transport {name!r}", hint=f"there are {', '.join(self.names())}")
         if len(owners) > 1:

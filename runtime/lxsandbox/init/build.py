@@ -45,13 +45,14 @@ def become_root(request: "dict[str, Any]", mapped: int) -> int:
     return prepare(request["prepared"])
 
 
-def build(steps: "list[dict[str, Any]]", trees: list[int], prepared: int) -> None:
-    """Make the root and enter it. Raises StepFailed or OSError."""
+def build(steps: "list[dict[str, Any]]", trees: list[int], prepared: int) -> list[tuple[str, int]]:
+    """Make the root and enter it. Returns its uppers, see `Root`. Raises StepFailed or OSError."""
     root: Root = apply(steps, trees, prepared)
     enter(root)
     for fd in {*trees, prepared, root.work, root.top}:
         if fd >= 0:
             os.close(fd)
+    return root.uppers
 
 
 def _bring_up_loopback() -> None:

@@ -23,7 +23,8 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
     control = socket.socket(fileno=control_fd)
     try:
         prepared = become_root(request, mapped)
-        server = _go(control) if _build(control, prepared) else None
+        uppers = _build(control, prepared)
+        server = None if uppers is None else _go(control, uppers)
     except StepFailed as failed:
         _tell(control, {"kind": "StepFailed", "message": str(failed), "step": failed.step, "errno": failed.error.errno})
         return
@@ -34,26 +35,29 @@ def run(request: "dict[str, Any]", control_fd: int, mapped: int) -> None:
         server.run()
 
 
-def _build(control: socket.socket, prepared: int) -> bool:
-    """Wait for the service's plan, which comes when this process is in its cgroup, and do it; False when none will come."""
+def _build(control: socket.socket, prepared: int) -> list[tuple[str, int]] | None:
+    """Wait for the service's plan, which comes when this process is in its cgroup, and do it; None when none will come.
+
+    Returns the uppers of the root.
+    """
     received = wire.receive(control)
     if received is None:
-        return False
+        return None
     plan, (seccomp, *passed) = received
-    build(plan["steps"], passed or open_trees(plan["trees"]), prepared)
+    uppers = build(plan["steps"], passed or open_trees(plan["trees"]), prepared)
     confine(plan["confine"], _read_all(seccomp))
     wire.send(control, {"event": "built"})
-    return True
+    return uppers
 
 
-def _go(control: socket.socket) -> Server | None:
+def _go(control: socket.socket, uppers: list[tuple[str, int]]) -> Server | None:
     """Wait for the service's word, with what this sandbox shall be; None when there will be none."""
     received = wire.receive(control)
     if received is None:
         return None
     go, fds = received
     log, *channels = fds
-    server = Server(control)
+    server = Server(control, uppers)
     for fd in channels:
         server.add_channel(fd)
     server.become(go, log)

@@ -28,8 +28,9 @@ _DONTWAIT = int(socket.MSG_DONTWAIT)
 class Server:
     """Everything init knows: its sockets, its commands, and the main command among them."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, uppers: list[tuple[str, int]]) -> None:
         self.control = control
+        self.uppers = uppers
         self.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.channels: dict[int, socket.socket] = {control.fileno(): control}
         self.unsent: dict[int, list[tuple[dict[str, Any], list[int]]]] = {}
@@ -47,6 +48,7 @@ class Server:
             "main": self._main,
             "socket": self._socket,
             "channel": self._channel,
+            "uppers": self._uppers,
         }
         self.wakeup = self._wake_on_child()
 
@@ -256,6 +258,13 @@ class Server:
             raise Refused("SandboxError", "only the service adds channels")
         self.add_channel(fds.pop(0))
         return {}
+
+    def _uppers(self, _: "dict[str, Any]", __: list[int], sock: socket.socket) -> "Reply":
+        if sock is not self.control:
+            raise Refused("SandboxError", "only the service sees what a sandbox has written as it is stored")
+        if len(self.uppers) > wire.MAX_FDS:
+            raise Refused("SandboxError", f"this root has too many parts to look for changes in: {len(self.uppers)}")
+        return {"targets": [target for target, _ in self.uppers]}, [os.dup(fd) for _, fd in self.uppers]
 
 
 def os_error(error: OSError) -> "dict[str, Any]":

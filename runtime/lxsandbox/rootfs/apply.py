@@ -33,7 +33,10 @@ class StepFailed(Exception):
 
 
 class Root:
-    """A root file system in the making: descriptors of its working area, of its root mount, and of the trees passed in."""
+    """A root file system in the making: descriptors of its working area, of its root mount, and of the trees passed in.
+
+    `uppers` are descriptors of the folders that take what is written to it, each with the place where it shows.
+    """
 
     def __init__(self, trees: Sequence[int], prepared: int = -1) -> None:
         self.trees = trees
@@ -41,6 +44,7 @@ class Root:
         self.work = -1
         self.top = -1
         self.overlays = 0
+        self.uppers: list[tuple[str, int]] = []
 
 
 def prepare(steps: "Sequence[dict[str, Any]]") -> int:
@@ -115,6 +119,12 @@ def _root_from_work(root: Root) -> None:
     os.mkdir("top", 0o755, dir_fd=root.work)
     root.top = mounts.open_tree("top", at=root.work)
     _attach_top(root)
+    _keep_upper(root, "/", "top", root.work)
+
+
+def _keep_upper(root: Root, target: str, name: str, above: int) -> None:
+    # Reached through the working area's own mount: what is mounted on the root does not cover it there.
+    root.uppers.append((target, os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)))
 
 
 def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Sequence[tuple[str, str, int, str]]" = ()) -> None:
@@ -131,6 +141,7 @@ def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Se
     for entry in upper:
         _make_upper_entry(f"/proc/self/fd/{area}/upper/", *entry)
     mount = _new_overlay(lowerdirs, f"/proc/self/fd/{area}")
+    _keep_upper(root, target, "upper", area)
     os.close(area)
     if target == "/":
         root.top = mount

@@ -135,6 +135,13 @@ class ServiceConnection:
             raise SandboxError(f"{op!r} was answered with {len(fds)} descriptors instead of one")
         return answer, Channel(socket.socket(fileno=fds[0]))
 
+    def request_fd(self, op: str, **fields: Any) -> int:
+        """The one descriptor that the service's answer brings, the caller's from then on. Raises as `request`."""
+        _, fds = self._call(op, fields)
+        if len(fds) != 1:
+            raise SandboxError(f"{op!r} was answered with {len(fds)} descriptors instead of one")
+        return fds[0]
+
     @property
     def lost(self) -> bool:
         """Whether the service has gone, or this connection has left it."""

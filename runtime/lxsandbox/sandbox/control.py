@@ -67,6 +67,12 @@ class Control:
             self.raise_death()
         return self.connection.request(op, sandbox=self.sandbox_id, **fields)
 
+    def service_fd(self, op: str, **fields: Any) -> int:
+        """Ask the service about this sandbox for something that it answers with one descriptor, the caller's from then on."""
+        if self.death is not None:
+            self.raise_death()
+        return self.connection.request_fd(op, sandbox=self.sandbox_id, **fields)
+
     def raise_death(self) -> NoReturn:
         """Raise SandboxDied with the cause, asking the service for it the first time."""
         if self.death is None:

@@ -6,7 +6,6 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
 from lxsandbox.errors import Death, SandboxDied
-from lxsandbox.sandbox.clock import moment_after
 
 if TYPE_CHECKING:
     from lxsandbox.sandbox.control import Control
@@ -30,8 +29,11 @@ class MainCommand:
         return status
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end, which is the sandbox's. None where something else ended it. Raises TimeoutExpired."""
-        if not self._control.channel.wait_end(moment_after(timeout)):
+        """Wait for its end. None where something else ended the sandbox. Raises TimeoutExpired.
+
+        Its end is the sandbox's, but for an image's own command that was successful.
+        """
+        if self._control.death is None and not self._control.service("wait_main", seconds=timeout)["ended"]:
             raise TimeoutExpired(f"main command of {self._control.name}", timeout or 0.0)
         return self.poll()
 

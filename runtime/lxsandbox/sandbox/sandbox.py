@@ -8,13 +8,14 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
-from subprocess import PIPE, CompletedProcess
+from subprocess import PIPE, CompletedProcess, TimeoutExpired
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lxsandbox.defaults import with_defaults
 from lxsandbox.errors import Death, ServiceLost, SpecError
 from lxsandbox.sandbox.calls import call_function
+from lxsandbox.sandbox.changes import Change, read_changes
 from lxsandbox.sandbox.clock import moment_after
 from lxsandbox.sandbox.commands import Args, Folder, command_fields, input_bytes, run_command
 from lxsandbox.sandbox.connection import ServiceConnection, default_connection, release_default_connection
@@ -82,7 +83,8 @@ class Sandbox:
         shares_default = connection is None
         connection = default_connection() if connection is None else connection
         try:
-            answer, channel = connection.request_channel("create", spec=spec.as_json(), required=sorted(required))
+            asked = spec.as_json() | {"image": _anchored(spec.image)}
+            answer, channel = connection.request_channel("create", spec=asked, required=sorted(required))
         except BaseException:
             if shares_default:
                 release_default_connection(connection)
@@ -102,6 +104,7 @@ class Sandbox:
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self.unheld = tuple(answer.get("unheld", ()))
+        self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
         self.final_stats: Stats | None = None
         self._owner_pid = os.getpid()
         self._closed = False
@@ -204,6 +207,14 @@ class Sandbox:
         """What the sandbox has used so far. After `close()` the last of it is `final_stats`."""
         return Stats.from_json(self._control.service("stats")["stats"])
 
+    def diff(self) -> list[Change]:
+        """What it has changed in the root that it started from, sorted by path; it stands still while that is looked for.
+
+        What lies on a mount of its own (/proc, /dev, a Tmpfs, a Bind of mode "ro" or "rw") is no part of the root. A folder is
+        among the changes for what it is itself, not for what is in it.
+        """
+        return read_changes(self._control.service_fd("diff"))
+
     def update(self, **limits: Any) -> None:
         """Change limits of the running sandbox: memory, swap, cpus, pids, io, written as in the spec ("max": no bound).
 
@@ -236,13 +247,15 @@ class Sandbox:
         self._control.request("restart")
 
     def stop(self, timeout: float = 10) -> None:
-        """End it gently: SIGTERM to every process, and SIGKILL to what is left after `timeout` seconds."""
-        has_main = self.main is not None
-        self._control.request("signal_all", signal=int(signals.SIGTERM))
-        deadline = moment_after(timeout) or 0.0
-        channel = self._control.channel
-        ended = channel.wait_end(deadline) if has_main else channel.wait_idle(deadline)
-        if not (ended and channel.ended):
+        """End it gently: SIGTERM, or its image's own signal, to every process; SIGKILL to the rest after `timeout` seconds."""
+        main = self.main
+        self._control.request("signal_all", signal=self._stop_signal)
+        if main is None:
+            self._control.channel.wait_idle(moment_after(timeout) or 0.0)
+        else:
+            with suppress(TimeoutExpired):
+                main.wait(timeout)
+        if not self._control.channel.ended:
             self.kill()
 
     def close(self) -> None:
@@ -282,3 +295,13 @@ class Sandbox:
     def __repr__(self) -> str:
         because = f": {self.death}" if self.death else ""
         return f"<Sandbox {self.name} of {self.image}, init {self.pid}, {self.state}{because}>"
+
+
+def _anchored(image: str) -> str:
+    """The reference as the service is to read it, whose working folder is another one. Raises ImageError."""
+    if image == "host":  # most are: the rest is not loaded for it
+        return image
+    from lxsandbox.images.references import PARSERS, parse_reference
+
+    known = "/" in image or image.partition(":")[0] in PARSERS
+    return str(parse_reference(image, base=os.getcwd())) if known else image

@@ -15,6 +15,7 @@ from typing import Any
 from lxsandbox import errors, wire
 from lxsandbox.cgroups import Cgroup, Counters
 from lxsandbox.errors import Death, SandboxDied, SandboxError
+from lxsandbox.rootfs.plan import Plan
 from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
@@ -47,6 +48,10 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self.root = Plan()  # what its root was made by, and the files that init wrote into it then
+        self.files: list[tuple[str, str, int]] = []
+        self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root
+        self.moving = asyncio.Lock()  # held by who freezes it or lets it go on, or needs it to stay as it is
         self.ending_since = 0.0  # by the clock of the event loop; for the count of leaks
         self._counters = Counters()
         loop = asyncio.get_running_loop()
@@ -54,11 +59,13 @@ class Box:
         self._pidfd = -1
         self._message: wire.Message | None = None  # what init was told last to become
         self._channel: socket.socket | None = None  # the client's end of its first channel, until the client has it
+        self._frozen = False  # or about to be
         self._mounts = -1  # of one that ends: keeps its mounts until its processes have gone
         self._counted = False
         self._reason: Death | None = None
         self._events: deque[wire.Message] = deque()
         self._event: asyncio.Future[None] = loop.create_future()  # done while there are events
+        self._main_done: asyncio.Future[None] = loop.create_future()  # where it may end, and the sandbox goes on
         self._answers: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,8 +82,9 @@ class Box:
         if message.get("event") == "main_ended":
             status = message["status"]
             if status == 0 and self._message is not None and self._message.get("may_end"):
-                return
-            self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
+                self._main_done.set_result(None)
+            else:
+                self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
         elif "event" in message:
             self._events.append(message)
             if not self._event.done():
@@ -105,8 +113,10 @@ class Box:
     def plan(self, shape: Shape, seccomp: int, userns: int | None) -> None:
         """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError."""
         self.spec = shape.spec
-        made = shape.plan(self.id, self.scratch)
-        request = {"steps": made.steps, "trees": made.trees, "confine": shape.confinement(self.id)}
+        self.root = made = shape.plan(self.id, self.scratch)
+        confine = shape.confinement(self.id)
+        self.files = confine["files"]
+        request = {"steps": made.steps, "trees": made.trees, "confine": confine}
         trees = open_trees(made.trees, userns) if userns is not None else []
         try:
             self._control.send(request, [seccomp, *trees])
@@ -158,15 +168,30 @@ class Box:
             death = Death(reason="timeout", timeout_seconds=self.spec.timeout)
             self._timer = asyncio.get_running_loop().call_later(self.spec.timeout, self.end, death)
 
+    async def main_ended(self, timeout_seconds: float | None) -> bool:
+        """Wait until its main command has ended, or all of it has; False when it has not in time."""
+        futures = (self._main_done, self.ended)
+        done, _ = await asyncio.wait(futures, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+
+    @property
+    def stop_signal(self) -> int | None:
+        """The signal by which its image wants to be stopped."""
+        return None if self._message is None else self._message.get("stop_signal")
+
     async def ask(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> tuple[wire.Message, list[int]]:
         """A request to init. Raises SandboxDied when there is none any more."""
         if self.state not in ("running", "paused"):
             raise SandboxDied(self.name, await self.ended)
         self._next += 1
+        key = self._next
         answer: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
-        self._answers[self._next] = answer
-        self._control.send({"id": self._next, "op": op, **fields}, fds)
-        await _first_of(answer, self.ended)
+        self._answers[key] = answer
+        self._control.send({"id": key, "op": op, **fields}, fds)
+        try:
+            await _first_of(answer, self.ended)
+        finally:
+            self._answers.pop(key, None)  # of an answer that comes later, the descriptors are closed
         if not answer.done() or answer.cancelled():
             if self.ended.done():
                 raise SandboxDied(self.name, self.ended.result())
@@ -176,6 +201,28 @@ class Box:
             error = message["error"]
             raise getattr(errors, error["kind"], SandboxError)(error["message"], hint=error.get("hint", ""))
         return message, passed
+
+    async def hold_uppers(self) -> None:
+        """Get hold of `uppers`. Before it is frozen: then init answers nothing. Raises SandboxDied."""
+        if not self.uppers:
+            _, self.uppers = await self.ask("uppers")
+
+    async def freeze(self) -> None:
+        """Stop everything in it. Raises SandboxError when that cannot be done in time."""
+        self._frozen = True
+        try:
+            await asyncio.to_thread(self.cgroup.freeze)
+        except BaseException:
+            self._frozen = False
+            raise
+        if self.ending:
+            self.thaw()  # it was told to meanwhile, and what is frozen does not
+
+    def thaw(self) -> None:
+        """Let everything in it go on."""
+        self._frozen = False
+        if not self.ended.done():
+            self.cgroup.thaw()
 
     @property
     def ending(self) -> bool:
@@ -193,8 +240,8 @@ class Box:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            if self.state == "paused":
-                self.cgroup.thaw()  # frozen tasks of v1 do not die
+            if self._frozen:
+                self.thaw()  # frozen tasks of v1 do not die
         elif not self.ended.done():
             self._finish(death)
 
@@ -215,9 +262,10 @@ class Box:
 
     def let_mounts_go(self) -> None:
         """Of one that has ended: let the kernel take its mounts down, which takes a fraction of a millisecond."""
-        held, self._mounts = self._mounts, -1
-        if held >= 0:
-            os.close(held)
+        held, self._mounts, self.uppers = [self._mounts, *self.uppers], -1, []
+        for fd in held:
+            if fd >= 0:
+                os.close(fd)
 
     def count_last(self) -> None:
         """Take the last figures of one that was told to end now, while the kernel works on it."""

@@ -56,7 +56,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("prewarm", "list", "figures", "settle", "leave", "image_prune"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image_prune"),
             )
         }
 
@@ -168,6 +168,9 @@ class Client:
         box = self._box(message)
         return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
+    async def _wait_main(self, message: wire.Message) -> _Answer:
+        return {"ended": await self._box(message).main_ended(message.get("seconds"))}, []
+
     async def _stats(self, message: wire.Message) -> _Answer:
         return {"stats": self._box(message).stats()}, []
 
@@ -188,18 +191,32 @@ class Client:
     async def _pause(self, message: wire.Message) -> _Answer:
         box = self._alive(message)
         self._need_freezer("pause")
-        if box.state == "running":
-            await asyncio.to_thread(box.cgroup.freeze)
-            box.state = "paused"
+        async with box.moving:
+            if box.state == "running":
+                await box.hold_uppers()  # for a diff of it while it is paused
+                await box.freeze()
+                if not box.ended.done():
+                    box.state = "paused"
         return {}, []
 
     async def _resume(self, message: wire.Message) -> _Answer:
         box = self._alive(message)
         self._need_freezer("resume")
-        if box.state == "paused":
-            box.cgroup.thaw()
-            box.state = "running"
+        async with box.moving:
+            if box.state == "paused":
+                box.thaw()
+                box.state = "running"
         return {}, []
+
+    async def _diff(self, message: wire.Message) -> _Answer:
+        box = self._alive(message)
+        sink = os.memfd_create("lxsandbox-changes")
+        try:
+            await self.run.factory.list_changes(box, sink)
+        except BaseException:
+            os.close(sink)
+            raise
+        return {}, [sink]
 
     def _need_freezer(self, verb: str) -> None:
         why = self.run.factory.tree.lacks.get("freezer")
@@ -255,4 +272,5 @@ class Client:
 
 
 def _introduce(box: Box) -> dict[str, Any]:
-    return {"sandbox": box.id, "name": box.name, "hostname": box.spec.hostname or box.name, "pid": box.pid}
+    hostname = box.spec.hostname or box.name
+    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal}

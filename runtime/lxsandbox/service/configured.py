@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from lxsandbox.spec import SandboxSpec
 if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
 
-__all__ = ["configured", "runs_own_command"]
+__all__ = ["configured", "runs_own_command", "stop_signal"]
 
 
 def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
@@ -35,3 +36,16 @@ def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
 def runs_own_command(spec: SandboxSpec, config: ImageConfig | None) -> bool:
     """Whether the main command of such a sandbox is the image's, so that nobody asked for it by name."""
     return config is not None and spec.command is None and spec.entrypoint is None
+
+
+def stop_signal(config: ImageConfig | None) -> int | None:
+    """The number of the signal by which the image wants to be stopped; None where it has no wish."""
+    if config is None or not config.stop_signal:
+        return None
+    name = config.stop_signal.upper().removeprefix("SIG")
+    if name.isdecimal():
+        return int(name)
+    for first, step in (("RTMIN+", 1), ("RTMAX-", -1)):  # the real-time signals have no names of their own
+        if name.startswith(first):
+            return signal.Signals[f"SIG{first[:-1]}"] + step * int(name.removeprefix(first))
+    return signal.Signals[f"SIG{name}"]

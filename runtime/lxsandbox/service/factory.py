@@ -8,13 +8,16 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Callable
+from typing import Any
 
 from lxsandbox.cgroups import CgroupTree
-from lxsandbox.errors import Death, SandboxError
+from lxsandbox.errors import Death, ImageError, SandboxDied, SandboxError
 from lxsandbox.rootfs.plan import HostFacts, prepared_steps
 from lxsandbox.service.blanks import Blanks
 from lxsandbox.service.box import Box
+from lxsandbox.service.changes import mount_points, packing_request, standing_still
 from lxsandbox.service.failures import explain_clone
 from lxsandbox.service.filters import FilterFiles
 from lxsandbox.service.identity import Mapping
@@ -28,6 +31,7 @@ __all__ = ["Factory"]
 _log = logging.getLogger(__name__)
 _AT_ONCE = 4  # builds; more only take turns on the same locks of the kernel
 _DEADLINE_SECONDS = 10.0
+_PACKING_SECONDS = 300.0
 _SPAWNERS = 3  # asked one after another, where each dies over the request
 
 
@@ -150,18 +154,55 @@ class Factory:
         """
         return await self._child_succeeds({"op": "unpack", "path": path, "form": form}, [stream, report])
 
-    async def _child_succeeds(self, request: dict[str, str], fds: list[int]) -> bool:
+    async def pack(self, box: Box, sink: int) -> None:
+        """Write what has changed in the box's root to the descriptor `sink`, as the tar archive of an OCI layer.
+
+        It stands still meanwhile. Raises ImageError for what no layer can hold, SandboxDied, SandboxError; what was written
+        until then is of no use.
+        """
+        said = await self._write_changes(box, "layer", sink)
+        if said is not None:
+            raise ImageError(f"sandbox {box.name} cannot be made into an image: {said or 'its packing was killed'}")
+
+    async def list_changes(self, box: Box, sink: int) -> None:
+        """Write what has changed in the box's root to the descriptor `sink`, as `images.pack.write_changes` has it.
+
+        It stands still meanwhile. Raises SandboxDied, SandboxError.
+        """
+        said = await self._write_changes(box, "changes", sink)
+        if said is not None:
+            raise SandboxError(f"the changes in sandbox {box.name} cannot be listed: {said or 'what lists them was killed'}")
+
+    async def _write_changes(self, box: Box, form: str, sink: int) -> str | None:
+        """None when it is done, else what went wrong, as far as is known."""
+        async with standing_still(box, freezer="freezer" not in self.tree.lacks):
+            points = await mount_points(box)
+            with contextlib.ExitStack() as opened:
+                request, fds = packing_request(box, form, points, self.spawner.userns, opened)
+                report, report_end = os.pipe2(os.O_CLOEXEC)
+                opened.callback(os.close, report)
+                try:
+                    done = await self._child_succeeds(request, [sink, report_end, *fds], _PACKING_SECONDS)
+                finally:
+                    os.close(report_end)
+                said = os.read(report, 4096).decode("utf-8", "replace")
+        if box.ending:
+            raise SandboxDied(box.name, await box.wait_ended(_DEADLINE_SECONDS))
+        return None if done else said
+
+    async def _child_succeeds(self, request: dict[str, Any], fds: list[int], deadline_seconds: float | None = None) -> bool:
+        """Whether a child of the spawner's exits with 0. Raises SandboxError when it has not ended in time; it is killed then."""
         _, (pidfd,) = await self.spawner.ask(request, fds)
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(pidfd, _set_done, ended)
+        succeeded: asyncio.Future[bool] = loop.create_future()
+        loop.add_reader(pidfd, _reap, pidfd, succeeded)
         try:
-            await ended
+            return await asyncio.wait_for(succeeded, deadline_seconds)
+        except TimeoutError:
+            raise SandboxError(f"what does {request['op']!r} has not ended in {deadline_seconds:.0f} s") from None
         finally:
-            loop.remove_reader(pidfd)
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)  # noqa: ASYNC222 - it has ended
-        os.close(pidfd)
-        return result is not None and result.si_code == os.CLD_EXITED and result.si_status == 0
+            if succeeded.cancelled():  # it runs
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Make no more of anything; blank ones end."""
@@ -187,6 +228,10 @@ def _remove(box: Box) -> None:
     box.cgroup.remove(deadline_seconds=_DEADLINE_SECONDS)
 
 
-def _set_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _reap(pidfd: int, succeeded: asyncio.Future[bool]) -> None:
+    """A child has ended."""
+    asyncio.get_running_loop().remove_reader(pidfd)
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    os.close(pidfd)
+    if not succeeded.done():
+        succeeded.set_result(result is not None and result.si_code == os.CLD_EXITED and result.si_status == 0)

@@ -86,5 +86,7 @@ def error_as_json(error: SandboxError | OSError) -> dict[str, Any]:
         return {"kind": "SandboxDied", "message": error.message, "name": error.name, "death": error.death.as_json()}
     if isinstance(error, SandboxError):
         capability = {"capability": error.capability} if isinstance(error, HostUnsupported) else {}
-        return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, **capability}
+        # By the nearest kind that clients know: a part of the runtime may have kinds of its own below it.
+        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == SandboxError.__module__)
+        return {"kind": kind, "message": error.message, "hint": error.hint, **capability}
     return {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error), "filename": error.filename}

@@ -166,5 +166,6 @@ def _identity(reference: Reference) -> str:
     path = getattr(reference, "path", None)
     if path is None:
         return str(reference)
-    found = os.stat(os.path.join(path, "index.json") if reference.transport == "oci" else path)
+    layout = os.path.join(path, "index.json")
+    found = os.stat(layout if os.path.exists(layout) else path)
     return f"{reference}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"

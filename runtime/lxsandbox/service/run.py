@@ -10,7 +10,7 @@ from lxsandbox import wire
 from lxsandbox.errors import Death
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
-from lxsandbox.service.configured import configured, runs_own_command
+from lxsandbox.service.configured import configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
@@ -69,7 +69,8 @@ class Run:
         full = configured(spec, image.config)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
-        return shape, full, go_message(full, shape.facts, owner.env) | {"may_end": runs_own_command(spec, image.config)}
+        more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}
+        return shape, full, go_message(full, shape.facts, owner.env) | more
 
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""

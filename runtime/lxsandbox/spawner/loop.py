@@ -74,6 +74,16 @@ class Spawner:
             _unpack(fds[0], fds[1], request["path"], request["form"])
         return {"pid": pid}, [pidfd]
 
+    def pack(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """A child that writes what has changed in a sandbox to `fds[0]`; it exits 0 when done, else `fds[1]` says why.
+
+        The rest of `fds` is as `images.pack.pack` has it.
+        """
+        pid, pidfd = clone.clone3(clone.CLONE_PARENT)
+        if pid == 0:
+            _pack(request, fds[0], fds[1], fds[2:])
+        return {"pid": pid}, [pidfd]
+
     def _next(self) -> "tuple[wire.Message, list[int]] | None":
         try:
             return wire.receive(self.service)
@@ -89,7 +99,13 @@ class Spawner:
 
     def serve(self) -> None:
         """Answer requests until the service closes its end."""
-        operations = {"prepare": self.prepare, "clone": self.clone, "remove": self.remove, "unpack": self.unpack}
+        operations = {
+            "prepare": self.prepare,
+            "clone": self.clone,
+            "remove": self.remove,
+            "unpack": self.unpack,
+            "pack": self.pack,
+        }
         while (received := self._next()) is not None:
             request, fds = received
             answer: dict[str, Any] = {"id": request["id"]}
@@ -136,6 +152,21 @@ def _unpack(stream: int, report: int, path: str, form: str) -> None:
         unpack(stream, path, form=form)
         status = 0
     except Exception as error:  # noqa: BLE001 - the archive is hostile, and the report is the error's way out
+        os.write(report, str(error).encode("utf-8", "replace")[:4096])
+    finally:
+        os._exit(status)
+
+
+def _pack(request: "dict[str, Any]", sink: int, report: int, fds: list[int]) -> None:
+    """In the clone: pack, say what went wrong, and end."""
+    status = 1
+    try:
+        from lxsandbox.images.pack import pack  # before it is in the sandbox's user namespace, where it may read nothing
+
+        close_all_but([0, 1, 2, sink, report, *fds])
+        pack(request, sink, fds)
+        status = 0
+    except Exception as error:  # noqa: BLE001 - what is packed is hostile, and the report is the error's way out
         os.write(report, str(error).encode("utf-8", "replace")[:4096])
     finally:
         os._exit(status)

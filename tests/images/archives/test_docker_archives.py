@@ -200,6 +200,7 @@ def test_a_config_that_is_not_as_its_name_says_is_refused(saved: Saved, blobs: B
         (b'[{"Config": "c", "RepoTags": "x"}]', "RepoTags is no list"),
         (b'[{"Config": "config", "Layers": []}]', "has 0 layers, and config 1"),
         (b'[{"Config": "config", "Layers": ["gone"]}]', "has no gone"),
+        (b'[{"Config": "\\u001b[2J", "Layers": []}]', r"has no '\\x1b\[2J'"),
         (b" " * (5 << 20), "is of 5242880 bytes"),
     ],
 )

@@ -121,6 +121,8 @@ def folder(tmp_path: Path) -> Path:
     (root / os.fsdecode(b"bytes\xff")).touch()
     os.mkfifo(root / "fifo")
     os.link(root / "b" / "c" / "file", root / "b" / "again")
+    for name in ("f", "d", "e"):
+        (root / name / "g").mkdir(parents=True)
     (root / "b" / "c" / "file").chmod(0o4711)
     os.utime(root / "b" / "c" / "file", ns=(0, 1_234_567_890_123_456_789))
     os.utime(root / "b" / "c", ns=(0, -1_500_000_000))
@@ -130,7 +132,8 @@ def folder(tmp_path: Path) -> Path:
 def test_everything_in_a_folder_is_kept(folder: Path) -> None:
     with packed(folder) as archive:
         members = {member.name: member for member in archive}
-        assert list(members) == ["a", "b", os.fsdecode(b"bytes\xff"), "fifo", "long" * 50, "b/again", "b/c", "b/c/file"]
+        top = ["a", "b", os.fsdecode(b"bytes\xff"), "d", "e", "f", "fifo", "long" * 50]
+        assert list(members) == [*top, "b/again", "b/c", "b/c/file", "d/g", "e/g", "f/g"]
         content = archive.extractfile("b/again")
         assert content is not None
         assert content.read() == b"content" * 1000

@@ -89,6 +89,16 @@ def test_what_is_in_the_store_is_not_read_again(layout: Any, blobs: Blobs) -> No
     assert read(layout, blobs) == entry["digest"]
 
 
+def test_a_size_that_is_not_that_of_the_blob_in_the_store_is_refused(layout: Any, blobs: Blobs) -> None:
+    entry = layout.tagged("1", b"1")
+    layout.list(entry)
+    read(layout, blobs)
+    layout.list({**entry, "size": 5})
+
+    with pytest.raises(ImageError, match="was said to have 5"):
+        read(layout, blobs)
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress, zstandard.compress])
 def test_an_archive_is_read_compressed_or_not_and_in_any_order(

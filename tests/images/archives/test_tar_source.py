@@ -6,10 +6,13 @@ import gzip
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lxsandbox import ImageError
 from lxsandbox.images.archives import tar_source
@@ -164,3 +167,38 @@ def test_an_archive_that_was_cut_short_is_said_so(tmp_path: Path, compress: Call
 
     with pytest.raises(ImageError, match=r"damaged|cut short"), TarSource(str(path)) as source:
         list(blocks_of(source, "file"))
+
+
+def test_an_archive_that_gets_shorter_while_it_is_read_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write(path, member("file"), data=os.urandom(500_000))
+
+    with TarSource(str(path)) as source:
+        os.truncate(path, 100_000)
+        with pytest.raises(ImageError, match=f"{path}: file was cut short"):
+            list(blocks_of(source, "file"))
+
+
+KEYS = ["path", "linkpath", "size", "uid", "mtime", "hdrcharset", "comment", "GNU.sparse.major", "GNU.sparse.minor",
+        "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.name", "GNU.sparse.realsize", "GNU.sparse.offset"]  # fmt: skip
+VALUES = st.sampled_from(["", "0", "1", "-1", "-512", "99999999999", "1e999", "x", "1,2", "BINARY", "a/b"]) | st.text(max_size=4)
+TYPES = st.sampled_from([bytes([each]) for each in b"01234567SLKxgDMNV\0"])
+
+
+@given(st.lists(st.tuples(TYPES, st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3), st.integers(0, 1024)), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_no_archive_makes_anything_but_an_image_error(entries: list[tuple[bytes, dict[str, str], int]]) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        for number, (kind, records, size) in enumerate(entries):
+            made = member(str(number), kind, link="0", size=size)
+            made.pax_headers = records
+            file.write(made.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogatepass") + b"7 x=y\n\n".ljust(size, b"0"))
+        file.write(bytes(1024))
+        file.flush()
+        try:
+            with TarSource(file.name) as source:
+                for number in range(len(entries)):
+                    if source.has(str(number)):
+                        list(blocks_of(source, str(number)))
+        except ImageError:
+            pass

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 __all__ = [
-    "Asked", "Exchange", "Fault", "FaultProxy", "answer", "changed_header", "dropped", "endless", "flipped", "hung_up",
+    "Asked", "Exchange", "Fault", "FaultProxy", "Reply", "answer", "changed_header", "dropped", "endless", "flipped", "hung_up",
     "running_proxy", "stalled", "truncated", "whole_instead_of_a_range",
 ]  # fmt: skip
 

@@ -142,7 +142,7 @@ def test_a_helper_that_fails_is_named_with_what_it_says(
 def test_a_helper_that_hangs_is_ended_with_all_it_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_HELPER_SECONDS", 0.2)
     docker(home, credsStore="test")
-    helper(home, monkeypatch, "tail -f /dev/null & tail -f /dev/null")
+    helper(home, monkeypatch, "sleep 1000 & sleep 1000")
 
     with pytest.raises(ImageError, match="docker-credential-test gave no login within"):
         find_credentials("registry.example", "x")

@@ -98,6 +98,16 @@ def test_one_that_gives_next_to_nothing_each_time_is_given_up(proxy: FaultProxy,
     assert proxy.count("GET", DIGEST) == QUICK.attempts
 
 
+def test_one_that_goes_round_in_circles_is_given_up(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
+    def circle(exchange: Exchange) -> None:
+        (answer(416) if "Range" in exchange.asked.headers else dropped(600_000))(exchange)
+
+    proxy.on("GET", DIGEST, circle)
+
+    refused(registry, blobs, "broke off|does not go on")
+    assert proxy.count("GET", DIGEST) <= 2 * QUICK.attempts
+
+
 def test_what_is_left_of_one_pull_is_taken_up_by_the_next(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
     proxy.on("GET", DIGEST, dropped(600_000), times=1)
     proxy.on("GET", DIGEST, hung_up, times=QUICK.attempts - 1)
@@ -199,7 +209,7 @@ def test_a_blob_that_ends_early_and_says_so_is_refused(proxy: FaultProxy, regist
     refused(registry, blobs, "ended after 1000 of 1000000 bytes")
 
 
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_an_endless_body_is_refused(proxy: FaultProxy, registry: Registry, blobs: Blobs, path: str) -> None:
     proxy.on("GET", path, endless)
 
@@ -207,7 +217,7 @@ def test_an_endless_body_is_refused(proxy: FaultProxy, registry: Registry, blobs
     assert [part.stat().st_size for part in Path(blobs.folder).glob(f"fetching/*{DIGEST[7:]}.part")] in ([], [0])
 
 
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_a_registry_that_stalls_is_not_waited_for_for_ever(proxy: FaultProxy, blobs: Blobs, path: str) -> None:
     proxy.on("GET", path, stalled)
 
@@ -229,7 +239,7 @@ def test_a_registry_that_crawls_is_not_waited_for_for_ever(proxy: FaultProxy, bl
 
 
 @pytest.mark.parametrize("fault", [answer(503), answer(500), answer(429, Retry_After="0"), hung_up])
-@pytest.mark.parametrize("path", ["/manifests/", DIGEST])
+@pytest.mark.parametrize("path", ["/manifests/", DIGEST], ids=["manifest", "blob"])
 def test_what_fails_for_the_moment_is_asked_again(
     proxy: FaultProxy, registry: Registry, blobs: Blobs, path: str, fault: Fault
 ) -> None:
@@ -268,6 +278,19 @@ def test_what_is_refused_for_good_is_not_asked_again(proxy: FaultProxy, registry
     assert proxy.count("GET", DIGEST) == 1
 
 
+def test_a_proxy_is_used_for_other_hosts_and_not_for_loopback(
+    proxy: FaultProxy, blobs: Blobs, open_registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+
+    with Registry(open_registry, patience=QUICK) as registry:
+        registry.pull_manifest("team/app", "1.0")
+    assert not proxy.asked
+    with Registry("http://registry.invalid", insecure=True, patience=QUICK) as registry:
+        pull(registry, blobs)
+    assert {asked.path.partition("/v2/")[0] for asked in proxy.asked} == {"http://registry.invalid"}
+
+
 def test_a_registry_that_is_not_there_is_named(blobs: Blobs) -> None:
     with running_proxy() as gone:
         host = gone.host
@@ -290,62 +313,6 @@ def test_one_layer_that_fails_stops_the_others(proxy: FaultProxy, registry: Regi
     with pytest.raises(RegistryError, match="404"):
         pull_image(registry, "team/many", "1.0", blobs, AMD64)
     assert proxy.count("GET", "/blobs/") < 20
-
-
-def test_mirrors_are_asked_first_and_then_the_registry_itself(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    proxy.on("GET", "/manifests/", answer(503))
-    with running_proxy() as gone:
-        pass
-
-    with running_proxy(open_registry) as good:
-        with Registry(open_registry, mirrors=[gone.host, proxy.host, good.host], patience=QUICK) as registry:
-            pull(registry, blobs)
-        assert good.count("GET", DIGEST) == 0  # the second had the blobs
-    assert proxy.count("GET", DIGEST) == 1
-
-
-@pytest.mark.parametrize("fault", [flipped(0), dropped(100_000), endless, answer(404), truncated(10)])
-def test_a_mirror_that_gives_wrong_blobs_is_passed_over(
-    proxy: FaultProxy, blobs: Blobs, open_registry: str, fault: Fault
-) -> None:
-    proxy.on("GET", "/blobs/", fault)
-
-    with Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry:
-        pull(registry, blobs)
-    assert proxy.count("GET", "/blobs/")
-
-
-def test_a_mirror_that_gives_a_wrong_beginning_is_passed_over(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    def wrong_and_cut(exchange: Exchange) -> None:
-        exchange.send(exchange.forward(), body=bytes(100_000))
-        exchange.hang_up()
-
-    proxy.on("GET", DIGEST, wrong_and_cut, times=1)
-    proxy.on("GET", DIGEST, answer(404))
-
-    with Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry:
-        pull(registry, blobs)
-
-
-def test_a_mirror_that_refuses_the_login_is_not_passed_over(proxy: FaultProxy, blobs: Blobs, open_registry: str) -> None:
-    proxy.on("GET", "/manifests/", answer(401))
-
-    with (
-        Registry(open_registry, mirrors=[proxy.host], patience=QUICK) as registry,
-        pytest.raises(RegistryError, match=f"^{proxy.host}/team/app: .*wants a login"),
-    ):
-        pull(registry, blobs)
-
-
-def test_where_all_fail_the_registry_speaks_and_the_mirrors_are_noted(
-    proxy: FaultProxy, registry: Registry, blobs: Blobs
-) -> None:
-    proxy.on("GET", "/manifests/", answer(404))
-    with running_proxy(proxy.upstream) as mirror:
-        mirror.on("GET", "/manifests/", answer(503))
-        with Registry(proxy.host, mirrors=[mirror.host], patience=QUICK) as both:
-            error = refused(both, blobs, "no such thing")
-        assert any(mirror.host in note and "503" in note for note in error.__notes__)
 
 
 def test_a_failure_ends_what_waits_for_a_stalled_layer_at_once(proxy: FaultProxy, blobs: Blobs) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from images.registry.conftest import QUICK
-from images.registry.fault_proxy import FaultProxy
+from images.registry.fault_proxy import FaultProxy, answer
 from images.registry.servers import LOGIN, image_of, index_of, publish
 from needs import needs
 
@@ -40,6 +40,7 @@ def test_an_image_is_its_manifest_its_config_and_its_layers(proxy: FaultProxy, r
     assert stored(blobs) == {IMAGE.digest, *IMAGE.blobs}
     for digest, data in IMAGE.blobs.items():
         assert blobs.read(digest, at_most=len(data)) == data
+    assert {asked.headers["Accept-Encoding"] for asked in proxy.asked} == {"identity"}
 
 
 def test_an_image_is_found_by_its_digest_too(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
@@ -81,6 +82,17 @@ def test_an_index_within_an_index_is_looked_into(proxy: FaultProxy, registry: Re
     publish(proxy.upstream, "team/multi", "deep", index_of(index_of(inner), image_of(b"b", platform=ARM64)))
 
     assert pull_image(registry, "team/multi", "deep", blobs, AMD64) == inner.descriptor
+
+
+def test_an_index_that_is_wrong_about_a_size_is_refused(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:
+    image = image_of(b"a", platform=AMD64)
+    index = index_of(image)
+    wrong = index.data.replace(f'"size":{len(image.data)}'.encode(), b'"size":5')
+    publish(proxy.upstream, "team/multi", "size", index)
+    proxy.on("GET", "/manifests/size", answer(200, wrong, Content_Type=index.descriptor.media_type))
+
+    with pytest.raises(RegistryError, match=f"manifest {image.digest} has {len(image.data)} bytes, and its index says 5"):
+        pull_image(registry, "team/multi", "size", blobs, AMD64)
 
 
 def test_where_no_platform_fits_those_that_there_are_are_named(proxy: FaultProxy, registry: Registry, blobs: Blobs) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from images.registry.conftest import QUICK
-from images.registry.fault_proxy import Exchange, Fault, FaultProxy, answer, changed_header, hung_up, running_proxy
+from images.registry.fault_proxy import Exchange, Fault, FaultProxy, Reply, answer, changed_header, hung_up, running_proxy
 from images.registry.servers import LOGIN, Image, image_of, index_of, publish
 from images.registry.test_pull import Told
 from needs import needs
@@ -77,11 +77,13 @@ def test_blobs_of_another_repository_are_mounted(
     registry: Registry, proxy: FaultProxy, blobs: Blobs, image: Image, tmp_path: Path
 ) -> None:
     publish(proxy.upstream, "team/base", "1.0", image)
+    told = Told()
 
-    push_image(registry, "team/derived", "1.0", image.descriptor, blobs, mount_from="team/base")
+    push_image(registry, "team/derived", "1.0", image.descriptor, blobs, mount_from="team/base", progress=told)
 
     assert proxy.count("POST", "mount=") == len(image.blobs)
     assert proxy.count("PUT", "/blobs/") == 0
+    assert told.counts == told.begun
     check(proxy.upstream, "team/derived", "1.0", image, tmp_path)
 
 
@@ -167,6 +169,17 @@ def test_a_registry_that_never_gets_on_is_given_up(registry: Registry, proxy: Fa
     with pytest.raises(RegistryError, match=f"^{proxy.host}/team/stuck: "):
         push_image(registry, "team/stuck", "1.0", image.descriptor, blobs, chunk_bytes=CHUNK)
     assert proxy.count("PUT", "/manifests/") == 0
+
+
+def test_one_that_goes_round_in_circles_is_given_up(registry: Registry, proxy: FaultProxy, blobs: Blobs, image: Image) -> None:
+    def circle(exchange: Exchange) -> None:
+        reached = "0-9" if proxy.count("PATCH", "uploads") % 2 else f"0-{CHUNK - 1}"
+        exchange.send(Reply(202, {"Location": exchange.asked.path, "Range": reached}, b""))
+
+    proxy.on("PATCH", "uploads", circle)
+
+    with pytest.raises(RegistryError, match="the registry stays at 10 bytes"):
+        push_image(registry, "team/circle", "1.0", image.descriptor, blobs, chunk_bytes=CHUNK)
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "blobs"), ("POST", "uploads"), ("PUT", "uploads"), ("PUT", "manifests")])

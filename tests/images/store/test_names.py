@@ -134,6 +134,7 @@ def test_a_damaged_list_of_names_is_kept_aside_and_the_way_on_said(store: Store,
     assert aside.read_text("latin-1") == text
 
     assert store.names() == {}  # it goes on
+    assert json.loads(path.read_bytes())["manifests"] == []
     store.tag("two", TWO.tag_in(store, "two"))
     assert store.complete(ONE.descriptor)
     path.write_bytes(good)  # mended and moved back

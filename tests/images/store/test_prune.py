@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from images.store.made import image, left_in
+from images.store.made import image, left_in, tree_of
 
 from lxsandbox import ImageError
 from lxsandbox.images.digests import digest_of
@@ -83,13 +84,27 @@ def test_what_is_in_use_stays_however_little_room_there_is(full: Store) -> None:
         assert full.complete(OLD.descriptor)
 
 
-def test_use_is_to_lease_an_image_to_name_it_or_to_ask_for_all_its_layers(full: Store) -> None:
-    full.lease(OLD.descriptor).close()
-    assert full.prune(at_most_bytes=full.usage().bytes - 1).names == ("middle",)
+def _lease(store: Store) -> None:
+    store.lease(OLD.descriptor).close()
 
-    used(full, "old", 1)
-    OLD.unpack_in(full)
+
+def _name(store: Store) -> None:
+    store.tag("old", OLD.descriptor)
+
+
+def _ask_for_all_its_layers(store: Store) -> None:
+    OLD.unpack_in(store)
+
+
+@pytest.mark.parametrize("use", [_lease, _name, _ask_for_all_its_layers])
+def test_an_image_that_was_used_just_now_makes_room_last(full: Store, use: Callable[[Store], None]) -> None:
+    for folder in OLD.unpack_in(full):
+        os.utime(f"{folder}.seal", (1, 1))
+    use(full)
+
+    assert full.prune(at_most_bytes=full.usage().bytes - 1).names == ("middle",)
     assert full.prune(at_most_bytes=full.usage().bytes - 1).names == ("new",)
+    assert full.complete(OLD.descriptor)
 
 
 def test_all_names_of_an_image_go_with_it(full: Store) -> None:
@@ -151,6 +166,7 @@ def test_what_is_being_fetched_stays(store: Store) -> None:
 
 def _unpack_slowly(folder: str, ready: int, go_on: int) -> None:
     def unpack(part: str) -> None:
+        Path(part, "early").write_text("here")
         os.write(ready, b"1")
         os.read(go_on, 1)
         OLD.layers[0].unpack(part)
@@ -169,7 +185,8 @@ def test_what_is_being_unpacked_stays(store: Store) -> None:
     process.join()
 
     assert process.exitcode == 0
-    assert store.usage().layers == 1
+    folder = store.layer(OLD.layers[0].digest, OLD.layers[0].unpack, ids="host")
+    assert tree_of(folder) == {**OLD.layers[0].files, "early": "here"}
     process.close()
     for fd in (ready, ready_end, go_on, go_on_end):
         os.close(fd)

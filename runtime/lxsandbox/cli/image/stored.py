@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.documents import Descriptor
-from lxsandbox.images.library import NAMED, Library
+from lxsandbox.images.library import NAMED, Library, store_name
 from lxsandbox.images.references import Reference, RegistryReference, parse_reference
 from lxsandbox.images.store import Store
 
@@ -55,7 +55,7 @@ def held(library: Library, text: str) -> Generator[Stored]:
 def find_name(store: Store, reference: Reference, text: str) -> tuple[str, Descriptor]:
     """The name that the store has for the reference, written as `text`, and what it stands for. Raises ImageError."""
     names = store.names()
-    for name in (str(reference), text):  # other tools name images in a layout as they like
+    for name in (store_name(reference) or text, text):  # other tools name images in a layout as they like
         if name in names:
             return name, names[name]
     familiar = reference.familiar()

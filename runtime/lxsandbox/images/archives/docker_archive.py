@@ -19,7 +19,7 @@ from lxsandbox.images import config_fields as fields
 from lxsandbox.images.archives.layers import Layer, take_layer
 from lxsandbox.images.archives.manifests import store_image
 from lxsandbox.images.archives.references import familiar
-from lxsandbox.images.archives.sources import listed, read_document
+from lxsandbox.images.archives.sources import listed, read_document, shown
 from lxsandbox.images.archives.tar_source import TarSource
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.config import ImageConfig, parse_config
@@ -49,9 +49,11 @@ def read_docker_archive(file: str, blobs: Blobs, *, name: str = "") -> Descripto
         saved = _choose(_saved(source), name, file)
         config_data = read_document(source, saved.config)
         _check_name(source, saved.config, config_data)
-        config = parse_config(config_data, what=f"{file}: {saved.config}")
+        config = parse_config(config_data, what=f"{file}: {shown(saved.config)}")
         if len(saved.layers) != len(config.diff_ids):
-            raise ImageError(f"{file}: manifest.json has {len(saved.layers)} layers, and {saved.config} {len(config.diff_ids)}")
+            raise ImageError(
+                f"{file}: manifest.json has {len(saved.layers)} layers, and {shown(saved.config)} {len(config.diff_ids)}"
+            )
         layers = _take_layers(source, saved, config, blobs)
         return store_image(config_data, config.platform, layers, blobs)
 
@@ -60,7 +62,7 @@ def _take_layers(source: TarSource, saved: _Saved, config: ImageConfig, blobs: B
     pairs = list(zip(saved.layers, config.diff_ids, strict=True))
     taken: dict[tuple[str, str], Layer] = {}
     for entry, diff_id in sorted(set(pairs), key=lambda pair: source.position(pair[0])):
-        what = f"{source.name}: {entry}"
+        what = f"{source.name}: {shown(entry)}"
         taken[entry, diff_id] = take_layer(functools.partial(source.open, entry), blobs, what=what, diff_id=diff_id)
     return [taken[pair] for pair in pairs]
 

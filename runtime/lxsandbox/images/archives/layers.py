@@ -11,7 +11,7 @@ from typing import BinaryIO
 import zstandard
 
 from lxsandbox.errors import ImageError
-from lxsandbox.images.archives.sources import BLOCK_BYTES
+from lxsandbox.images.archives.sources import BLOCK_BYTES, copy_blob
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.compression import DAMAGE, compression_of, decompressed
 from lxsandbox.images.digests import Hasher
@@ -44,13 +44,13 @@ def take_layer(open_raw: Callable[[], BinaryIO], blobs: Blobs, *, what: str, dif
         size = raw.seek(0, 2)
     if diff_id and not compression:
         # Uncompressed, it has the digest that the config says: the store looks whether it does, and whether it is there.
-        blobs.take_in(diff_id, size, _checked(raw_blocks(open_raw), hashlib.sha256(), diff_id, what))
+        copy_blob(blobs, diff_id, size, raw_blocks(open_raw), what)
         return _layer(diff_id, size, "", diff_id)
     if compression not in _SUFFIXES:
         return _recompress(open_raw, blobs, what, diff_id)
     found = _digest(_tar_blocks(open_raw, what, diff_id, hashlib.sha256()))
     digest = _digest(raw_blocks(open_raw)) if compression else found
-    blobs.take_in(digest, size, raw_blocks(open_raw))
+    copy_blob(blobs, digest, size, raw_blocks(open_raw), what)
     return _layer(digest, size, compression, found)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.archives.manifests import check_layer_count
-from lxsandbox.images.archives.sources import FolderSource, Source, blocks_of, listed, read_document
+from lxsandbox.images.archives.sources import FolderSource, Source, blocks_of, copy_blob, listed, read_document
 from lxsandbox.images.archives.tar_source import TarSource
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.config import parse_config
@@ -112,7 +112,7 @@ class _Choice:
         found = suitable(entries, self._platform)
         if found is not None:
             return found
-        self._others += [str(image.platform) for image in candidates(entries)]
+        self._others += [str(image.platform) for image in candidates(entries) if image.platform]
         for nested in self._nested(entries):
             found = self._search(nested.manifests)
             if found is not None:
@@ -138,22 +138,25 @@ def _take_in(source: Source, blobs: Blobs, entry: Descriptor) -> Descriptor:
         raise ImageError(f"{what} is an index, and {entry.media_type} was said of it")
     config = parse_config(_document(source, blobs, manifest.config), what=_entry_name(source, manifest.config))
     check_layer_count(manifest, config, what)
-    missing = [each for each in (manifest.config, *manifest.layers) if not blobs.has(each.digest)]
+    missing = [each for each in (manifest.config, *manifest.layers) if not _is_there(source, blobs, each)]
     for each in sorted(missing, key=lambda each: source.position(blob_entry(each.digest))):
         _copy(source, blobs, each)
-    if not blobs.has(entry.digest):
+    if not _is_there(source, blobs, entry):
         _copy(source, blobs, entry)
     return Descriptor(media_type=manifest.media_type, digest=entry.digest, size=entry.size, platform=config.platform)
 
 
+def _is_there(source: Source, blobs: Blobs, entry: Descriptor) -> bool:
+    if not blobs.has(entry.digest):
+        return False
+    _check_size(source, entry, blobs.size(entry.digest))
+    return True
+
+
 def _copy(source: Source, blobs: Blobs, entry: Descriptor) -> None:
-    _check_size(source, entry)
-    try:
-        blobs.take_in(entry.digest, entry.size, blocks_of(source, blob_entry(entry.digest)))
-    except ImageError as error:
-        if error.message.startswith(source.name):
-            raise
-        raise ImageError(f"{_entry_name(source, entry)}: {error.message}", hint=error.hint) from error
+    _check_size(source, entry, source.size(blob_entry(entry.digest)))
+    blocks = blocks_of(source, blob_entry(entry.digest))
+    copy_blob(blobs, entry.digest, entry.size, blocks, _entry_name(source, entry))
 
 
 def _document(source: Source, blobs: Blobs, entry: Descriptor) -> bytes:
@@ -169,7 +172,7 @@ def _parse(source: Source, entry: Descriptor, data: bytes) -> Manifest | Index:
 
 def _verified(source: Source, entry: Descriptor) -> bytes:
     """A document that is what its digest says. Raises ImageError."""
-    _check_size(source, entry)
+    _check_size(source, entry, source.size(blob_entry(entry.digest)))
     data = read_document(source, blob_entry(entry.digest))
     hasher = hasher_for(entry.digest)
     hasher.update(data)
@@ -178,8 +181,7 @@ def _verified(source: Source, entry: Descriptor) -> bytes:
     return data
 
 
-def _check_size(source: Source, entry: Descriptor) -> None:
-    size = source.size(blob_entry(entry.digest))
+def _check_size(source: Source, entry: Descriptor, size: int) -> None:
     if size != entry.size:
         raise ImageError(f"{_entry_name(source, entry)} is of {size} bytes, and was said to have {entry.size}")
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from lxsandbox.errors import ImageError
+from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.documents import LARGEST_DOCUMENT_BYTES
 
-__all__ = ["BLOCK_BYTES", "FolderSource", "Source", "blocks_of", "listed", "open_regular", "read_document"]
+__all__ = ["BLOCK_BYTES", "FolderSource", "Source", "blocks_of", "copy_blob", "listed", "open_regular", "read_document", "shown"]
 
 BLOCK_BYTES = 1 << 20
 _MOST_LISTED = 20
+_LONGEST_SHOWN = 200
 
 
 class Source(Protocol):
@@ -45,20 +47,34 @@ def blocks_of(source: Source, entry: str) -> Iterator[bytes]:
             yield block
 
 
+def copy_blob(blobs: Blobs, digest: str, size: int, blocks: Iterable[bytes], what: str) -> None:
+    """Store a blob. Raises ImageError that says where it came from: the store knows it by its digest alone."""
+    try:
+        blobs.take_in(digest, size, blocks)
+    except ImageError as error:
+        if what in error.message:
+            raise
+        raise ImageError(f"{what}: {error.message}", hint=error.hint) from error
+
+
 def read_document(source: Source, entry: str) -> bytes:
     """The content of a small file. Raises ImageError for one that is too large to be a document."""
     size = source.size(entry)
     if size > LARGEST_DOCUMENT_BYTES:
-        raise ImageError(f"{source.name}: {entry} is of {size} bytes, and {LARGEST_DOCUMENT_BYTES} is the most")
+        raise ImageError(f"{source.name}: {shown(entry)} is of {size} bytes, and {LARGEST_DOCUMENT_BYTES} is the most")
     with source.open(entry) as file:
         return file.read(LARGEST_DOCUMENT_BYTES)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a message has them: not too many, and none that does something to a terminal."""
-    shown = [name[:200] if name.isprintable() else repr(name[:200]) for name in names[:_MOST_LISTED]]
+    """Names as a message has them, and not too many."""
     more = [f"{len(names) - _MOST_LISTED} more"] if len(names) > _MOST_LISTED else []
-    return ", ".join(shown + more)
+    return ", ".join([shown(name) for name in names[:_MOST_LISTED]] + more)
+
+
+def shown(name: str) -> str:
+    """A name as a message has it: cut, and harmless to a terminal."""
+    return name[:_LONGEST_SHOWN] if name.isprintable() else repr(name[:_LONGEST_SHOWN])
 
 
 def open_regular(path: str, what: str) -> BinaryIO:

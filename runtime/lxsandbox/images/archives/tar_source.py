@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from lxsandbox.errors import ImageError
-from lxsandbox.images.archives.sources import BLOCK_BYTES, open_regular
+from lxsandbox.images.archives.sources import BLOCK_BYTES, open_regular, shown
 from lxsandbox.images.compression import DAMAGE, compression_of, decompressed
 
 __all__ = ["TarSource"]
@@ -69,23 +69,25 @@ class TarSource:
         name, place = self._place(entry)
         if name in self._kept:
             return io.BytesIO(self._kept[name])
-        return cast(BinaryIO, io.BufferedReader(_Member(self._stream, place, f"{self.name}: {name}"), BLOCK_BYTES))
+        return cast(BinaryIO, io.BufferedReader(_Member(self._stream, place, f"{self.name}: {shown(name)}"), BLOCK_BYTES))
 
     def _place(self, entry: str) -> tuple[str, _Place]:
         name = entry
         for _ in range(_MOST_LINKS):
             place = self._places.get(name)
             if place is None:
-                by = "" if name == entry else f", which {entry} is a link to"
-                raise ImageError(f"{self.name} has no {name}{by}", hint="it was cut short, or is another kind of archive")
+                by = "" if name == entry else f", which {shown(entry)} is a link to"
+                raise ImageError(f"{self.name} has no {shown(name)}{by}", hint="it was cut short, or is another kind of archive")
             if not place.link:
                 return name, place
             name = place.link
-        raise ImageError(f"{self.name}: {entry} is a link that leads to no file")
+        raise ImageError(f"{self.name}: {shown(entry)} is a link that leads to no file")
 
     def _find_places(self) -> None:
         for member in self._members():
             name = self._inside(member.name, member.name)
+            if member.size < 0:
+                raise ImageError(f"{self.name}: entry {name!r:.300} is of {member.size} bytes")
             if member.issym():
                 place = _Place(0, 0, self._inside(posixpath.join(posixpath.dirname(name), member.linkname), member.name))
             elif member.islnk():
@@ -118,7 +120,7 @@ class TarSource:
             return
         self._may_keep -= place.size
         self._stream.seek(place.offset)
-        self._kept[name] = self._stream.read_all(place.size, f"{self.name}: {name}")
+        self._kept[name] = self._stream.read_all(place.size, f"{self.name}: {shown(name)}")
 
     def _inside(self, name: str, entry: str) -> str:
         normal = posixpath.normpath(name)

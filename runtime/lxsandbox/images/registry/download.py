@@ -21,7 +21,7 @@ from lxsandbox.images.registry.transport import Answer
 __all__ = ["fetch_blob"]
 
 _RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(?:\d{1,15}|\*)")
-_WORTH_COUNTING_BYTES = 1 << 16  # less than this between two failures is no progress, else a byte for each try goes on for ever
+_WORTH_COUNTING_BYTES = 1 << 16  # less than this beyond all before is no progress, else a byte for each try goes on for ever
 
 
 def fetch_blob(
@@ -46,6 +46,7 @@ class _Download:
         self._part = part
         self._meter = meter
         self._stopped = stopped
+        self._farthest = part.offset
 
     def run(self) -> None:
         had_a_beginning = self._part.offset > 0
@@ -55,6 +56,7 @@ class _Download:
             if not had_a_beginning:
                 raise error.error from None
             # The beginning may be what is wrong, and it was not this source's; the part is empty now.
+            self._farthest = 0
             try:
                 self._complete()
             except _Wrong as again:
@@ -74,14 +76,14 @@ class _Download:
             self._meter.at(self._part.offset)
 
     def _receive_some(self, attempts: Attempts) -> None:
-        before = self._part.offset
         try:
             self._receive()
             if self._part.offset < self._part.size:
                 length = f"{self._part.offset} of {self._part.size} bytes"
                 raise self._subject.error(f"blob {self._part.digest} ended after {length}", transient=True)
         except RegistryError as error:
-            if self._part.offset >= before + _WORTH_COUNTING_BYTES:
+            if self._part.offset >= self._farthest + _WORTH_COUNTING_BYTES:
+                self._farthest = self._part.offset
                 attempts.progressed()
             attempts.failed(error)
 

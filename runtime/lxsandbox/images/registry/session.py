@@ -127,6 +127,7 @@ class Session:
         if answer.status != 401 or not same_origin(answer.url, self.base):
             return answer  # what another host wants of us is no business of this registry's login
         with contextlib.closing(answer):
+            answer.start()
             challenges = answer.headers.get("WWW-Authenticate", "")
             fresh = self._authorizer.answer(challenges, scope=request.scope, refused=known, subject=subject)
             if not fresh:
@@ -142,6 +143,7 @@ class Session:
             if answer.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
                 return answer
             with contextlib.closing(answer):
+                answer.start()
                 url = self._next(answer.headers, url, subject)
         raise subject.error(f"{request.what}: more than {_MOST_REDIRECTS} redirects")
 

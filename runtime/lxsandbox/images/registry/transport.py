@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as TimedOut
 from urllib3.util import make_headers, parse_url
 
+from lxsandbox.images.registry.addresses import host_of, is_loopback
 from lxsandbox.images.registry.failures import RegistryError, Subject, printable
 from lxsandbox.images.registry.patience import Patience
 
@@ -24,7 +26,7 @@ __all__ = ["Answer", "Body", "Transport"]
 Body = bytes | Callable[[], Iterable[bytes]]  # a callable gives it anew for each try
 
 _BLOCK_BYTES = 1 << 18
-_WORTH_READING_BYTES = 1 << 16  # up to here the rest of an answer is read, so that its connection can be used again
+_LONGEST_START_BYTES = 1 << 16
 _COMMON = {"User-Agent": "pytest-lxsandbox", "Accept-Encoding": "identity"}
 
 
@@ -38,6 +40,7 @@ class Answer:
         self._response = response
         self._subject = subject
         self._patience = patience
+        self._start = b""
 
     def blocks(self) -> Iterator[bytes]:
         """The body as it is sent. Raises RegistryError, transient, where it breaks off, stalls or crawls."""
@@ -59,14 +62,13 @@ class Answer:
         return bytes(body)
 
     def start(self) -> bytes:
-        """The beginning of the body, or of what can be had of it: for the words in a refusal."""
-        body = b""
+        """The beginning of a body that is of no use but for the words in it. Read to its end, its connection is used again."""
         with contextlib.suppress(RegistryError):
             for block in self.blocks():
-                body += block
-                if len(body) >= _WORTH_READING_BYTES:
+                self._start += block
+                if len(self._start) >= _LONGEST_START_BYTES:
                     break
-        return body[:_WORTH_READING_BYTES]
+        return self._start
 
     def cut(self) -> None:
         """End the body here and now, for a thread that is waiting for more of it; from another thread."""
@@ -74,12 +76,7 @@ class Answer:
             self._response.shutdown()
 
     def close(self) -> None:
-        """Let go of the connection: for the next request when little is left of the answer, else for good."""
-        left = getattr(self._response, "length_remaining", None)
-        if isinstance(left, int) and left <= _WORTH_READING_BYTES:
-            with contextlib.suppress(RegistryError):
-                while self._next_block():
-                    pass
+        """Let go of the connection: for the next request when the body was read to its end, else for good."""
         self._response.close()
         self._response.release_conn()
 
@@ -97,6 +94,7 @@ class Transport:
         self._patience = patience
         self._tls = ssl.create_default_context()  # unlike urllib3's own it knows SSL_CERT_FILE
         self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: Body, subject: Subject) -> Answer:
         """Send one request. Raises RegistryError when no answer comes; transient, where it may be by chance."""
@@ -122,10 +120,11 @@ class Transport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = _proxy_for(url)
-        pool = self._pools.get(proxy)
-        if pool is None:
-            pool = self._pools[proxy] = self._new_pool(proxy)
-        return pool
+        with self._lock:
+            pool = self._pools.get(proxy)
+            if pool is None:
+                pool = self._pools[proxy] = self._new_pool(proxy)
+            return pool
 
     def _new_pool(self, proxy: str) -> urllib3.PoolManager:
         if not proxy:
@@ -157,9 +156,10 @@ class _Pace:
 
 
 def _proxy_for(url: str) -> str:
-    # HTTPS_PROXY, NO_PROXY and so on; what is said to this machine itself never leaves it.
     parsed = parse_url(url)
-    proxy = urllib.request.getproxies().get(parsed.scheme or "", "")
+    if is_loopback(host_of(url)):
+        return ""  # another machine's loopback is not this one's
+    proxy = urllib.request.getproxies().get(parsed.scheme or "", "")  # HTTPS_PROXY and its like; then NO_PROXY
     return "" if not proxy or urllib.request.proxy_bypass(parsed.netloc or "") else proxy
 
 

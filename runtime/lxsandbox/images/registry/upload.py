@@ -113,7 +113,7 @@ class Upload:
 
     def _send_chunks(self, location: str, meter: Meter) -> str:
         attempts = Attempts(self._session.patience, self._stopped)
-        offset = 0
+        offset = farthest = 0
         while offset < self._blob.size:
             end = min(offset + self._chunk_bytes, self._blob.size)
             try:
@@ -125,12 +125,12 @@ class Upload:
                 location, offset = self._where_it_stands(location)
                 meter.at(offset)
                 continue
-            if reached <= offset:
-                attempts.failed(
-                    self._subject.error(f"the registry stays at {reached} bytes of {self._blob.digest}", transient=True)
-                )
-            else:
+            if reached > farthest:
+                farthest = reached
                 attempts.progressed()
+            elif reached <= offset:
+                what = f"the registry stays at {reached} bytes of {self._blob.digest}"
+                attempts.failed(self._subject.error(what, transient=True))
             offset = reached
         return location
 

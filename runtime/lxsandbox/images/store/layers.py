@@ -23,6 +23,8 @@ from lxsandbox.images.store.folder import exclusive, make_private, try_exclusive
 __all__ = ["Layers", "Seal", "diff_id_of", "is_layer_key", "layer_key"]
 
 _IDS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+# Half of PATH_MAX (limits.h), counted from the layer's root: what is seen of a layer must not depend on where it is.
+_LONGEST_PATH_BYTES = 2048
 _ALGORITHMS = {64: "sha256", 128: "sha512"}  # by the length of the hex
 
 
@@ -30,7 +32,7 @@ _ALGORITHMS = {64: "sha256", 128: "sha512"}  # by the length of the hex
 class Seal:
     """What a layer had when it was made: `entries` of all kinds below its root, and `bytes` of content in files.
 
-    Folders that the user may not look into, being other ids' own, count as one entry.
+    Folders that the user may not look into, being other ids' own, count as one entry, and so do those nested too deeply.
     """
 
     entries: int
@@ -217,14 +219,15 @@ def _lock_name(key: str) -> str:
 
 
 def _walked(folder: str) -> Iterator[os.DirEntry[str]]:
+    start = len(os.fsencode(folder))
     waiting = [folder]
     while waiting:
         try:
             entries = os.scandir(waiting.pop())
-        except OSError:  # not for this user to read, or nested beyond PATH_MAX
+        except OSError:  # not for this user to read
             continue
         with entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False) and len(os.fsencode(entry.path)) - start <= _LONGEST_PATH_BYTES:
                     waiting.append(entry.path)
                 yield entry

@@ -76,7 +76,7 @@ class Archive:
             self._skip()
         block = self._file.read(self._padding + BLOCK_BYTES)
         if len(block) <= self._padding:
-            # An entry's end, padded or not, is the archive's: umoci writes such layers, and a digest says that nothing is missing.
+            # An entry is the last one, padded or not: umoci writes such layers, and a digest says that nothing is missing.
             if self._whole:
                 raise self._cut()
             return None
