@@ -15,6 +15,8 @@ from rootfs_real.busybox import make_root
 
 from lxsandbox.images.config import HistoryEntry, ImageConfig
 from lxsandbox.images.documents import CONFIG_TYPE, Descriptor, Manifest, Platform
+from lxsandbox.images.library import store_name
+from lxsandbox.images.references import parse_reference
 from lxsandbox.images.store import Store
 from lxsandbox.sandbox.connection import ServiceConnection
 from lxsandbox.sandbox.sandbox import Sandbox
@@ -117,6 +119,18 @@ def test_a_name_that_another_tool_gave_is_listed_and_understood(image: Callable[
     assert [each["name"] for each in json.loads(image("ls", "--json"))] == ["mine:latest", "stable"]
     assert json.loads(image("inspect", "stable"))["reference"] == "stable"
     assert image("rm", "stable") == "stable\n"
+
+
+def test_a_debian_system_is_found_as_it_was_asked_for_and_as_it_is_listed(
+    image: Callable[..., str], mine: str, store: Store
+) -> None:
+    asked = "mmdebstrap:bookworm?include=redis-server"
+    name = store_name(parse_reference(asked))
+    assert name is not None
+    store.tag(name, store.names()["docker.io/library/mine:latest"])
+
+    assert [each["name"] for each in json.loads(image("ls", "--json"))] == ["mine:latest", name]
+    assert json.loads(image("inspect", asked))["digest"] == json.loads(image("inspect", name))["digest"] == mine
 
 
 def test_an_image_that_is_incomplete_is_listed_and_not_used(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.conftest import SECONDS
 from images.registry.conftest import open_registry
 from images.registry.servers import Image, index_of, publish
 from needs import needs
@@ -121,6 +124,21 @@ def test_a_name_that_the_registry_lacks_is_an_error_without_a_line_for_it(
     assert (done.returncode, done.stdout) == (125, "")
     assert f"{open_registry}" in done.stderr
     assert " done" not in done.stderr
+
+
+def test_an_interrupted_pull_ends_with_the_signals_exit_code_and_no_traceback(
+    image: Command, lxsandbox_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = lxsandbox_process("image", "pull", f"127.0.0.1:{silent.getsockname()[1]}/team/app")
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)  # it asks, and will get no answer
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in "".join(said)
 
 
 def test_a_terminal_shows_a_bar_for_each_blob(
