@@ -61,7 +61,8 @@ class Process:
         return any(os.path.basename(word) in (b"pytest", b"-mpytest") for word in self.command.split(b"\0")[:4])
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.state}) {self.command.replace(bytes(1), b' ').decode(errors='replace').strip()[:120]}"
+        # Without its state: what is the same process before and after a test is to be the same text.
+        return f"pid {self.pid} {self.command.replace(bytes(1), b' ').decode(errors='replace').strip()[:120]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
