@@ -26,6 +26,8 @@ from lxsandbox.service.run import Run
 from lxsandbox.service.spawner_link import SpawnerLink
 from lxsandbox.spec import Limits, SandboxSpec
 
+CLIENT = SimpleNamespace(env={}, visible={}, pull="missing", offline=False)
+
 
 async def packed(image: str, script: str, folder: str, *, groups: bool) -> None:
     mapping = choose_mapping()
@@ -35,7 +37,7 @@ async def packed(image: str, script: str, folder: str, *, groups: bool) -> None:
     await spawner.start()
     run = Run(name, Factory(folder, tree, spawner, collect_facts(mapping), mapping))
     try:
-        box, channel, _ = await run.create(SandboxSpec(image=image), Limits(), {}, SimpleNamespace(env={}))
+        box, channel, _ = await run.create(SandboxSpec(image=image), Limits(), CLIENT)
         control = Control(Channel(channel), SimpleNamespace(), box.id, box.name)
         fields = command_fields(["sh", "-c", script], env=None, cwd=None, user=None)
         options = {"data": b"", "capture_output": False, "text": True, "check": True, "timeout": 60}
