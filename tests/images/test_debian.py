@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from events import until
 from needs import needs
 
 from lxsandbox import ImageError
@@ -38,6 +42,46 @@ def test_a_debian_system_is_made_once(library: Library, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "/nowhere")
     with library.get(SMALL, offline=True) as second:
         assert second.descriptor == first.descriptor
+
+
+@needs("mmdebstrap", "id-range")
+@pytest.mark.timeout(600)
+def test_processes_that_want_one_system_make_it_once(library: Library, tmp_path: Path) -> None:
+    code = "import sys; from lxsandbox.images import library, store\n"
+    code += "lib = library.Library(store.Store(sys.argv[1])); print(lib.get(lib.parse(sys.argv[2])).descriptor.digest)"
+    tool = tmp_path / "bin" / "mmdebstrap"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho made >> {tmp_path}/made\nexec {shutil.which("mmdebstrap")} "$@"\n')
+    tool.chmod(0o755)
+    path = f"{tool.parent}:{os.environ['PATH']}"
+
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, library.store.folder, str(SMALL)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PATH": path},
+        )
+        for _ in range(3)
+    ]
+    digests = {process.communicate()[0] for process in asking}
+
+    assert (tmp_path / "made").read_text() == "made\n"
+    assert len(digests) == 1
+    assert next(iter(digests)).startswith(b"sha256:")
+
+
+@needs("mmdebstrap", "id-range")
+def test_whoever_makes_one_and_is_killed_leaves_nothing_that_runs(library: Library) -> None:
+    code = "import sys; from lxsandbox.images import library, store\n"
+    code += "lib = library.Library(store.Store(sys.argv[1])); lib.get(lib.parse(sys.argv[2]))"
+    with subprocess.Popen([sys.executable, "-c", code, library.store.folder, str(SMALL)]) as process:
+        folder = Path(tempfile.gettempdir())
+        until(lambda: list(folder.glob("mmdebstrap.*/var/cache/apt/archives/*.deb")), "it has fetched packages")
+        process.kill()
+    until(lambda: not list(folder.glob("mmdebstrap.*")), "it has removed its folder")
+
+    library.store.prune()
+    assert not list(Path(library.store.folder, "fetching").glob("new-*"))
 
 
 @needs("mmdebstrap", "id-range")

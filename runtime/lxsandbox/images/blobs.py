@@ -6,6 +6,7 @@ What is being fetched lies in `fetching/` as a `.part`, under a lock of its own,
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -20,6 +21,7 @@ __all__ = ["Blobs", "Part"]
 
 _LOCK_SECONDS = 600.0
 _BLOCK_BYTES = 1 << 20
+_NEW = "new-"  # begins the names of parts whose digest is not known yet
 
 
 class Part:
@@ -175,17 +177,37 @@ class Blobs:
         """Store what `blocks` yields, whose digest nobody knows yet. Returns its digest and its size in bytes."""
         area = os.path.join(self.folder, "fetching")
         os.makedirs(area, 0o700, exist_ok=True)
-        place = os.path.join(area, f"new-{secrets.token_hex(8)}.part")
-        try:
-            digest, size = _write(place, blocks)
-            path = self.path(digest)
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            os.rename(place, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
+        place = os.path.join(area, f"{_NEW}{secrets.token_hex(8)}.part")
+        hasher = hashlib.sha256()
+        size = 0
+        with open(place, "xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # held to the end: see `discard_new_parts`
+            try:
+                for block in blocks:
+                    file.write(block)
+                    hasher.update(block)
+                    size += len(block)
+                file.flush()
+                os.fsync(file.fileno())
+                digest = f"sha256:{hasher.hexdigest()}"
+                os.makedirs(os.path.dirname(self.path(digest)), 0o700, exist_ok=True)
+                os.rename(place, self.path(digest))
+            except BaseException:
                 os.unlink(place)
-            raise
+                raise
         return digest, size
+
+    def discard_new_parts(self) -> int:
+        """Remove what killed processes left of blobs whose digest nobody knows. The bytes that were freed."""
+        area = os.path.join(self.folder, "fetching")
+        freed = 0
+        for name in _listed(area):
+            if name.startswith(_NEW):
+                with contextlib.suppress(FileNotFoundError, BlockingIOError), open(os.path.join(area, name), "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    freed += os.fstat(file.fileno()).st_size
+                    os.unlink(os.path.join(area, name))
+        return freed
 
     def take_in(self, digest: str, size: int, blocks: Iterable[bytes]) -> None:
         """Store what `blocks` yields, from its beginning, under `digest`; nothing is read when it is there. Raises ImageError."""
@@ -227,20 +249,6 @@ def _listed(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _write(path: str, blocks: Iterable[bytes]) -> tuple[str, int]:
-    """Write a new file that is on the disk when this returns. Returns the digest and size of what was written."""
-    hasher = hashlib.sha256()
-    size = 0
-    with open(path, "xb") as file:
-        for block in blocks:
-            file.write(block)
-            hasher.update(block)
-            size += len(block)
-        file.flush()
-        os.fsync(file.fileno())
-    return f"sha256:{hasher.hexdigest()}", size
 
 
 @contextlib.contextmanager

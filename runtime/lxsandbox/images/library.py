@@ -19,6 +19,7 @@ from lxsandbox.images.platforms import host_platform
 from lxsandbox.images.references import Reference
 from lxsandbox.images.registry.progress import Progress, Silent
 from lxsandbox.images.store import Lease, Store
+from lxsandbox.images.store.folder import exclusive
 from lxsandbox.images.transports import FetchContext, Pull, Transports
 
 __all__ = ["NAMED", "HeldImage", "Library", "store_name"]
@@ -94,9 +95,14 @@ class Library:
         context = FetchContext(
             blobs=_HeldBlobs(self.store.folder, lease), platform=self.platform, progress=progress, offline=offline, pull=pull
         )
-        found = self.transports.fetch(reference, context)
-        lease.add([found])
         name = store_name(reference)
+        if reference.transport != "mmdebstrap" or name is None:
+            return self._named(name, self.transports.fetch(reference, context), lease)
+        with exclusive(self.store.folder, name.replace("/", "-")):  # it takes long; who waits finds it made
+            return self._known(reference, lease) or self._named(name, self.transports.fetch(reference, context), lease)
+
+    def _named(self, name: str | None, found: Descriptor, lease: Lease) -> Descriptor:
+        lease.add([found])
         if name is not None:
             self.store.tag(name, found)
         return found

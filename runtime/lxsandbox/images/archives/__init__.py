@@ -5,7 +5,7 @@ Reading ends with the image in the store, all of it verified, and gives the desc
 
 from lxsandbox.images.archives.docker_archive import read_docker_archive
 from lxsandbox.images.archives.docker_export import export_docker_archive
-from lxsandbox.images.archives.imports import import_dir, import_tar
+from lxsandbox.images.archives.imports import import_dir, import_stream, import_tar
 from lxsandbox.images.archives.layout import read_oci_archive, read_oci_layout
 from lxsandbox.images.archives.layout_export import export_layout, export_oci_archive
 from lxsandbox.images.archives.references import split_location
@@ -15,6 +15,7 @@ __all__ = [
     "export_layout",
     "export_oci_archive",
     "import_dir",
+    "import_stream",
     "import_tar",
     "read_docker_archive",
     "read_oci_archive",

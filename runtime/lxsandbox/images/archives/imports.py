@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 
 from lxsandbox.errors import ImageError
-from lxsandbox.images.archives.layers import Layer, compressed, hashed, take_layer
+from lxsandbox.images.archives.layers import Layer, compressed, hashed, take_layer, whole_tar
 from lxsandbox.images.archives.manifests import store_image
 from lxsandbox.images.archives.packing import pack_folder
 from lxsandbox.images.archives.sources import open_regular
@@ -15,7 +16,7 @@ from lxsandbox.images.config import HistoryEntry, ImageConfig
 from lxsandbox.images.documents import LAYER_TYPE, Descriptor
 from lxsandbox.images.platforms import host_platform
 
-__all__ = ["import_dir", "import_tar"]
+__all__ = ["import_dir", "import_stream", "import_tar"]
 
 
 def import_tar(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
@@ -27,6 +28,11 @@ def import_tar(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
     return _image(layer, name or os.path.basename(path), blobs)
 
 
+def import_stream(blocks: Iterable[bytes], blobs: Blobs, *, name: str) -> Descriptor:
+    """Store the uncompressed tar that `blocks` yields as an image; what they raise leaves nothing behind. Raises ImageError."""
+    return _image(_compressed_layer(whole_tar(blocks, name), blobs), name, blobs)
+
+
 def import_dir(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
     """Store what is in the folder `path` as an image: owners, modes, times to the nanosecond, extended attributes, hard links.
 
@@ -34,11 +40,15 @@ def import_dir(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
     """
     if not os.path.isdir(path):
         raise ImageError(f"{path} is not a folder", hint="name the folder that holds a root file system (bin, etc, usr …)")
-    hasher = hashlib.sha256()
-    digest, size = blobs.add_stream(compressed(hashed(pack_folder(path), hasher)))
-    descriptor = Descriptor(media_type=f"{LAYER_TYPE}+zstd", digest=digest, size=size)
-    layer = Layer(descriptor=descriptor, diff_id=f"sha256:{hasher.hexdigest()}")
+    layer = _compressed_layer(pack_folder(path), blobs)
     return _image(layer, name or os.path.basename(os.path.abspath(path)), blobs)
+
+
+def _compressed_layer(blocks: Iterable[bytes], blobs: Blobs) -> Layer:
+    hasher = hashlib.sha256()
+    digest, size = blobs.add_stream(compressed(hashed(blocks, hasher)))
+    descriptor = Descriptor(media_type=f"{LAYER_TYPE}+zstd", digest=digest, size=size)
+    return Layer(descriptor=descriptor, diff_id=f"sha256:{hasher.hexdigest()}")
 
 
 def _image(layer: Layer, name: str, blobs: Blobs) -> Descriptor:

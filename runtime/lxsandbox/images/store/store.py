@@ -236,4 +236,5 @@ class Store:
         """Also what was fetched in part of others that are not kept; the bytes that the latter freed."""
         for digest in blobs:
             self.blobs.discard(digest)
-        return sum(self.blobs.discard_part(digest) for digest in self.blobs.parts() if digest not in keep.blobs)
+        parts = sum(self.blobs.discard_part(digest) for digest in self.blobs.parts() if digest not in keep.blobs)
+        return parts + self.blobs.discard_new_parts()
