@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tarfile import TarInfo
+from typing import Any
 
 import pytest
 from images.registry.servers import running_registry
@@ -61,13 +63,18 @@ class Shelf:
         self._count = 0
         self.layer_digest = ""  # of the uppermost layer that was made last
 
-    def image(self, *texts: str, **settings: object) -> Descriptor:
-        """An image with a layer for each of `texts`, which stands in /text, and with these fields of its configuration."""
+    def image(self, *texts: str, more: Mapping[str, TarInfo] | None = None, **settings: object) -> Descriptor:
+        """An image with a layer for each of `texts`, which stands in /text, and with these fields of its configuration.
+
+        `more` has a further entry for the layers of some texts.
+        """
         layers: list[Descriptor] = []
         diff_ids: list[str] = []
         for text in texts or ("",):
             self._count += 1
-            base = import_tar(str(make_tar(self.place / f"layer{self._count}.gz", self._root, text=text)), self.blobs)
+            further = (more[text],) if more and text in more else ()
+            tar = make_tar(self.place / f"layer{self._count}.gz", self._root, text=text, more=further)
+            base = import_tar(str(tar), self.blobs)
             manifest, config = self.read(base)
             layers += manifest.layers
             diff_ids += config.diff_ids
@@ -84,14 +91,14 @@ class Shelf:
         assert isinstance(manifest, Manifest)
         return manifest, parse_config(self.blobs.read(manifest.config.digest, at_most=LARGEST_DOCUMENT_BYTES))
 
-    def layout(self, *texts: str, **settings: object) -> str:
+    def layout(self, *texts: str, **settings: Any) -> str:
         """Such an image as an OCI layout: its reference."""
         self._count += 1
         folder = self.place / f"layout{self._count}"
         export_layout(self.image(*texts, **settings), self.blobs, str(folder), "it")
         return f"oci:{folder}:it"
 
-    def push(self, host: str, repository: str, *texts: str, **settings: object) -> str:
+    def push(self, host: str, repository: str, *texts: str, **settings: Any) -> str:
         """Such an image in a registry: its reference."""
         with Registry(host, credentials=lambda name, where: None) as registry:
             push_image(registry, repository, "1", self.image(*texts, **settings), self.blobs)

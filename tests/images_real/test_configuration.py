@@ -8,6 +8,7 @@ import pytest
 from events import until
 from images_real.conftest import Shelf
 from needs import needs
+from rootfs_real.busybox import entry
 
 from lxsandbox import ImageError, Sandbox, SandboxDied
 from lxsandbox.errors import CommandNotFound
@@ -98,6 +99,16 @@ def test_a_command_that_the_image_lacks_is_refused_at_the_start(start: Start, sh
 
 def test_upper_layers_hide_what_is_below(start: Start, shelf: Shelf) -> None:
     assert start(shelf.layout("lower", "middle", "upper")).path("/text").read_text() == "upper"
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_layer_may_hide_all_that_is_below_it(start: Start, shelf: Shelf, hides: bool) -> None:
+    mark = ".wh..wh..opq" if hides else "nothing-special"
+    image = shelf.layout("low", "high", more={"low": entry("only-below"), "high": entry(mark)})
+
+    box = start(image)
+    assert box.path("/text").read_text() == "high"
+    assert box.path("/only-below").exists() is not hides
 
 
 def test_a_layer_that_is_not_what_the_configuration_says_is_refused(start: Start, shelf: Shelf) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,7 +102,7 @@ class Images:
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
         config = held.config
         wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
-        return Image(ImageRoot(layers=tuple(reversed(folders)), folders=wanted), config)
+        return Image(ImageRoot(layers=_seen(folders), folders=wanted), config)
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
         with self._counting:
@@ -171,6 +172,17 @@ def _library(remove: Callable[[str], None]) -> Library:
     from lxsandbox.images.store import Store
 
     return Library(Store(remove=remove))
+
+
+def _seen(folders: Sequence[str]) -> tuple[str, ...]:
+    """Of layers, lowest first, those that show, uppermost first: overlayfs takes no mark on the root of a layer for one."""
+    seen: list[str] = []
+    for folder in reversed(folders):
+        seen.append(folder)
+        with contextlib.suppress(OSError):  # mostly ENODATA
+            if os.getxattr(folder, "user.overlay.opaque") == b"y":
+                break
+    return tuple(seen)
 
 
 def _identity(reference: Reference) -> str:
