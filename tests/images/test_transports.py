@@ -212,3 +212,4 @@ def test_the_service_loads_neither_for_the_hosts_own_files() -> None:
 
     assert "lxsandbox.service.images" in loaded
     assert not {"lxsandbox.images.transports", "lxsandbox.images.references", "pluggy"} & set(loaded)
+    assert not {"lxsandbox.images.compression", "lxsandbox.images.store", "isal", "zstandard"} & set(loaded)

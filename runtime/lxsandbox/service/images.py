@@ -1,4 +1,7 @@
-"""The images that a run uses: each found, fetched and unpacked once, and held in the store until the run ends."""
+"""The images that a run uses: each found, fetched and unpacked once, and held in the store until the run ends.
+
+What does the work is loaded when an image is asked for: a run over the host's own files alone does not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lxsandbox.errors import ImageError
-from lxsandbox.images.compression import pump
-from lxsandbox.images.store import root_of_tar
 from lxsandbox.rootfs.plan import ImageRoot
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Images:
     async def _bare(self, reference: Reference) -> Image:
         path: str = getattr(reference, "path")  # noqa: B009 - of a PathReference, whose module is not loaded for `host`
         if reference.transport == "tar":
+            from lxsandbox.images.store import root_of_tar
 
             async def unpack(source: str, folder: str) -> None:
                 await self._unpack(str(reference), source, folder, form="root")
@@ -137,6 +139,8 @@ class Images:
 
     async def _unpack(self, image: str, source: str, folder: str, *, form: str) -> str:
         """Unpack the archive `source`; the digest of what it holds, uncompressed. Raises ImageError."""
+        from lxsandbox.images.compression import pump
+
         stream, sink = os.pipe2(os.O_CLOEXEC)
         report, report_end = os.pipe2(os.O_CLOEXEC)
         pumping = asyncio.get_running_loop().run_in_executor(None, pump, source, sink)
@@ -167,7 +171,7 @@ class Images:
 
 
 def _library(remove: Callable[[str], None]) -> Library:
-    # Here, and in a thread: a run over the host's own files alone does not pay for it.
+    # In a thread: together they take a tenth of a second to load.
     from lxsandbox.images.library import Library
     from lxsandbox.images.store import Store
 
