@@ -19,18 +19,6 @@ from lxsandbox.images import pack
 from lxsandbox.images.walk import Upper
 
 
-@pytest.fixture
-def upper(tmp_path: Path) -> Path:
-    (tmp_path / "upper").mkdir(mode=0o755)
-    return tmp_path / "upper"
-
-
-@pytest.fixture
-def lower(tmp_path: Path) -> Path:
-    (tmp_path / "lower").mkdir(mode=0o755)
-    return tmp_path / "lower"
-
-
 class Sink(io.BytesIO):
     """Does something once, when it is first written to."""
 

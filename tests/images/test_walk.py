@@ -20,18 +20,6 @@ DEEP = 1500  # folders in folders, of whose path PATH_MAX is 4096 bytes and a de
 
 
 @pytest.fixture
-def upper(tmp_path: Path) -> Path:
-    (tmp_path / "upper").mkdir(mode=0o755)
-    return tmp_path / "upper"
-
-
-@pytest.fixture
-def lower(tmp_path: Path) -> Path:
-    (tmp_path / "lower").mkdir(mode=0o755)
-    return tmp_path / "lower"
-
-
-@pytest.fixture
 def lowest(tmp_path: Path) -> Path:
     (tmp_path / "lowest").mkdir(mode=0o755)
     return tmp_path / "lowest"

@@ -1,11 +1,10 @@
-"""Names of images as `docker save` has them, and where a path ends and a name begins."""
+"""Names of images as `docker save` has them."""
 
 from __future__ import annotations
 
 import pytest
 
 from lxsandbox import ImageError
-from lxsandbox.images.archives import split_location
 from lxsandbox.images.archives.references import familiar
 
 
@@ -29,11 +28,3 @@ def test_a_name_is_shown_as_docker_shows_it(name: str, short: str) -> None:
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ImageError, match="is no name of an image"):
         familiar(name)
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "rest"),
-    [("dir", "dir", ""), ("dir:1.0", "dir", "1.0"), ("a.tar:localhost:5000/x:1", "a.tar", "localhost:5000/x:1"), ("", "", "")],
-)
-def test_the_first_colon_ends_the_path(text: str, path: str, rest: str) -> None:
-    assert split_location(text) == (path, rest)

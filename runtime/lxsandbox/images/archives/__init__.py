@@ -8,7 +8,6 @@ from lxsandbox.images.archives.docker_export import export_docker_archive
 from lxsandbox.images.archives.imports import import_dir, import_stream, import_tar
 from lxsandbox.images.archives.layout import read_oci_archive, read_oci_layout
 from lxsandbox.images.archives.layout_export import export_layout, export_oci_archive
-from lxsandbox.images.archives.references import split_location
 
 __all__ = [
     "export_docker_archive",
@@ -20,5 +19,4 @@ __all__ = [
     "read_docker_archive",
     "read_oci_archive",
     "read_oci_layout",
-    "split_location",
 ]

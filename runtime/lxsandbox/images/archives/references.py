@@ -1,4 +1,4 @@
-"""Names of images as `docker save` has them: what a short one stands for, and where a path ends and a name begins."""
+"""Names of images as `docker save` has them: what a short one stands for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from lxsandbox.errors import ImageError
 
-__all__ = ["familiar", "split_location"]
+__all__ = ["familiar"]
 
 # distribution's reference package: a host with dots, a port or localhost; a path in small letters; a tag.
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -25,9 +25,3 @@ def familiar(name: str) -> str:
     if short.count("/") == 1:
         short = short.removeprefix("library/")
     return short if ":" in short.rpartition("/")[2] else f"{short}:latest"
-
-
-def split_location(text: str) -> tuple[str, str]:
-    """The path and the rest of PATH[:REST], which begins at the first colon: see containers-transports(5)."""
-    path, _, rest = text.partition(":")
-    return path, rest
