@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from subprocess import DEVNULL
 
 import pytest
-from security.attack import attempt
+from security.attack import ambush, attempt
 from security.conftest import Outside
 
 from lxsandbox import Sandbox, SandboxError
@@ -74,20 +73,10 @@ def test_root_inside_cannot_take_a_descriptor_of_init(sandbox: Sandbox) -> None:
 
 
 def test_a_process_on_its_way_to_exec_gives_none_away(make_sandbox: Callable[..., Sandbox]) -> None:
-    sandbox = make_sandbox(rlimits={"nofile": 256})  # takes the longer way, on which init's clone can be met
-    with sandbox.popen([sys.executable, "-I", "-S", "-c", _AMBUSH], stderr=DEVNULL) as ambush:
-        assert ambush.stdout is not None
-        try:
-            assert ambush.stdout.readline() == "ready\n"
-            for _ in range(100):
-                sandbox.run(["true"], check=True, timeout=10)
-            sandbox.path("/tmp/enough").write_text("")
-            seen, *taken = ambush.stdout.read().split()
-        finally:
-            ambush.kill()
+    seen, taken = ambush(make_sandbox, _AMBUSH, starts=100)
 
     assert taken == []
-    assert int(seen) > 0, "no process was met on its way: the attempt was none"
+    assert seen > 0, "no process was met on its way: the attempt was none"
 
 
 def test_a_command_inherits_none(sandbox: Sandbox) -> None:
