@@ -30,6 +30,7 @@ from lxsandbox.sandbox.stats import Stats
 from lxsandbox.spec import SandboxSpec
 
 if TYPE_CHECKING:
+    from lxsandbox.image import Image
     from lxsandbox.sandbox.pipes import Stream
 
 __all__ = ["Sandbox"]
@@ -53,7 +54,7 @@ class Sandbox:
 
     ip: str | None = None
 
-    def __init__(self, image: str = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
+    def __init__(self, image: str | Image = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
         spec, required = with_defaults(SandboxSpec.from_fields({"image": image, **fields}))
         self._start(spec, required, connection)
 

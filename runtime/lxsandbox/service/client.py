@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxsandbox import wire
 from lxsandbox.errors import Death, HostUnsupported, SandboxDied, SandboxError
+from lxsandbox.image import Image
 from lxsandbox.service import leaks
 from lxsandbox.service.box import Box
 from lxsandbox.service.facts import shown_folders
@@ -56,7 +57,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image_prune"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune"),
             )
         }
 
@@ -253,6 +254,12 @@ class Client:
             "memory_peak_bytes": max(peaks),
         }
         return figures, []
+
+    async def _image(self, message: wire.Message) -> _Answer:
+        text = str(message["image"])
+        found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
+        described = Image(reference=text) if found.config is None else found.config.described(text, found.digest)
+        return asdict(described), []
 
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))

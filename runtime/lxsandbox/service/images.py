@@ -32,10 +32,11 @@ _AT_ONCE = 2  # layers unpacked at the same time; each has a process of its own 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What a sandbox is made over: the root's layers, and what the image says of how it is to be run."""
+    """What a sandbox is made over: the root's layers, what the image says of how it is to be run, and its manifest's digest."""
 
     root: ImageRoot
     config: ImageConfig | None = None
+    digest: str = ""
 
 
 HOST = Image(ImageRoot(layers=None))
@@ -104,7 +105,7 @@ class Images:
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
         config = held.config
         wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
-        return Image(ImageRoot(layers=_seen(folders), folders=wanted), config)
+        return Image(ImageRoot(layers=_seen(folders), folders=wanted), config, held.descriptor.digest)
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
         with self._counting:
