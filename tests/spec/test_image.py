@@ -6,7 +6,7 @@ from dataclasses import asdict
 from lxsandbox import Healthcheck, Image, SandboxSpec
 
 
-def test_an_image_is_the_same_after_its_way_through_json():
+def test_an_image_is_the_same_after_its_way_through_json() -> None:
     image = Image(
         reference="docker.io/library/postgres:17",
         digest=f"sha256:{'0' * 64}",
@@ -20,5 +20,5 @@ def test_an_image_is_the_same_after_its_way_through_json():
     assert Image.from_json(json.loads(json.dumps(asdict(Image(reference="host"))))) == Image(reference="host")
 
 
-def test_a_spec_takes_an_image_for_its_reference():
+def test_a_spec_takes_an_image_for_its_reference() -> None:
     assert SandboxSpec(image=Image(reference="app:1")).image == "app:1"  # type: ignore[arg-type]
