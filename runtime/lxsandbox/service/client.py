@@ -57,7 +57,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune", "snapshot"),
             )
         }
 
@@ -258,8 +258,14 @@ class Client:
     async def _image(self, message: wire.Message) -> _Answer:
         text = str(message["image"])
         found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
-        described = Image(reference=text) if found.config is None else found.config.described(text, found.digest)
+        held = found.held
+        described = Image(reference=text) if held is None else held.config.described(text, held.descriptor.digest)
         return asdict(described), []
+
+    async def _snapshot(self, message: wire.Message) -> _Answer:
+        name = message.get("name")
+        image = await self.run.snapshots.take(self._alive(message), None if name is None else str(name))
+        return asdict(image), []
 
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))
