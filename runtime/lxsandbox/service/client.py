@@ -32,7 +32,7 @@ __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0
-_IN_FRONT = ("create", "close", "kill")  # what a test waits for; work done ahead gives way to it
+_IN_FRONT = ("create", "reset", "close", "kill")  # what a test waits for; work done ahead gives way to it
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -57,7 +57,19 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune", "snapshot"),
+                *(
+                    "wait_main",
+                    "diff",
+                    "prewarm",
+                    "list",
+                    "figures",
+                    "settle",
+                    "leave",
+                    "image",
+                    "image_prune",
+                    "snapshot",
+                    "reset",
+                ),
             )
         }
 
@@ -137,6 +149,13 @@ class Client:
         self.starts.append(seconds)
         self.pool_hits += pooled
         return _introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
+
+    async def _reset(self, message: wire.Message) -> _Answer:
+        started = time.perf_counter()
+        old = self._alive(message)
+        box, channel, pooled = await self.run.reset(old)
+        self.peak_bytes = max(self.peak_bytes, old.peak_bytes or 0)
+        return _introduce(box) | {"pooled": pooled, "start_seconds": time.perf_counter() - started}, [channel.detach()]
 
     async def _attach(self, message: wire.Message) -> _Answer:
         box = self._box(message)
