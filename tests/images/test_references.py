@@ -57,6 +57,9 @@ def read(text: str, base: Path | str = "/") -> Reference:
         ("builder:80/x/y:1", "builder:80/x/y:1", "builder:80/x/y:1"),
         ("[2001:DB8::1]:5000/x:1", "[2001:db8::1]:5000/x:1", "[2001:db8::1]:5000/x:1"),
         ("[::1]/x:1", "[::1]/x:1", "[::1]/x:1"),
+        # A registry may be called as a transport is.
+        ("docker://build:5000/x:1", "docker://build:5000/x:1", "docker://build:5000/x:1"),
+        ("docker://host:1/x", "docker://host:1/x:latest", "docker://host:1/x:latest"),
         # What would be read as something else when it were short keeps its host.
         ("docker.io/library/tar:1", "docker.io/library/tar:1", "docker.io/library/tar:1"),
         ("docker.io/localhost/x:1", "docker.io/localhost/x:1", "docker.io/localhost/x:1"),
@@ -170,6 +173,13 @@ def test_what_is_not_there_is_said_with_what_should_be(folder: Path, text: str, 
 
     assert caught.value.message == f"image {text!r}: {folder}/{said}"
     assert hint in caught.value.hint
+
+
+def test_a_path_that_is_not_there_does_nothing_to_a_terminal() -> None:
+    with pytest.raises(ImageError, match=r"no\\x1b\[2J' is not a file") as caught:
+        parse_reference("tar:no\x1b[2J")
+
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ def check_exists(reference: object) -> None:
         return
     is_there, kind, hint = _KINDS[reference.transport]
     if not is_there(reference.path):
-        raise ImageError(f"{reference.path} is not {kind}", hint=hint)
+        shown = reference.path if reference.path.isprintable() else repr(reference.path)
+        raise ImageError(f"{shown} is not {kind}", hint=hint)
 
 
 def _split_tag(transport: str, rest: str, base: str) -> tuple[str, str]:
