@@ -3,6 +3,7 @@
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would load `re` and more
 if TYPE_CHECKING:
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
+    from lxsandbox.image import Healthcheck, Image
     from lxsandbox.sandbox.changes import Change
     from lxsandbox.sandbox.path import SandboxPath
     from lxsandbox.sandbox.process import Process
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Change",
+    "Healthcheck",
     "HostUnsupported",
+    "Image",
     "ImageError",
     "Process",
     "Sandbox",
@@ -28,7 +31,9 @@ __all__ = [
 _HOMES = {
     "Bind": "lxsandbox.spec",
     "Change": "lxsandbox.sandbox.changes",
+    "Healthcheck": "lxsandbox.image",
     "HostUnsupported": "lxsandbox.errors",
+    "Image": "lxsandbox.image",
     "ImageError": "lxsandbox.errors",
     "Process": "lxsandbox.sandbox.process",
     "Sandbox": "lxsandbox.sandbox.sandbox",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from lxsandbox.errors import SpecError
+from lxsandbox.image import Image
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
@@ -76,8 +77,8 @@ class SandboxSpec:
 
     Sizes (`memory swap disk io`) take bytes or text (`"256M"`, `"1.5GiB"`), and `"max"` for no bound. `io` is bytes a second,
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
-    sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and
-    mounts inside. Raises SpecError when made with anything that makes no sense.
+    sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
+    inside. An `Image` given as `image` becomes its reference. Raises SpecError when made with anything that makes no sense.
     """
 
     image: str = "host"
@@ -108,6 +109,8 @@ class SandboxSpec:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
+        if isinstance(cast("object", self.image), Image):
+            object.__setattr__(self, "image", str(self.image))
         for check in _CHECKS:
             check(self)
 

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lxsandbox import ImageError
-from lxsandbox.images.config import EPOCH, Healthcheck, HistoryEntry, ImageConfig, parse_config
+from lxsandbox.image import Healthcheck
+from lxsandbox.images.config import EPOCH, HistoryEntry, ImageConfig, parse_config
 from lxsandbox.images.documents import Platform
 
 DIGEST = "sha256:" + "0" * 64

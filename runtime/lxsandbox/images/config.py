@@ -11,39 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lxsandbox.image import Healthcheck, Image
 from lxsandbox.images import config_fields as fields
 from lxsandbox.images.documents import Platform, as_object, load_object
 
-__all__ = ["EPOCH", "Healthcheck", "HistoryEntry", "ImageConfig", "parse_config"]
+__all__ = ["EPOCH", "HistoryEntry", "ImageConfig", "parse_config"]
 
 EPOCH = "1970-01-01T00:00:00Z"  # when an image was made, unless somebody says: equal images are equal bytes then
-_NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Healthcheck:
-    """How to see that a container is healthy. The defaults are those of Docker's HEALTHCHECK.
-
-    `test` is `("CMD", argument, …)`, `("CMD-SHELL", command)` or `("NONE",)`, which forbids what a base image asked for.
-    During `start_period_seconds` failures do not count; `retries` of them in a row, later, do.
-    """
-
-    test: tuple[str, ...]
-    interval_seconds: float = 30.0
-    timeout_seconds: float = 30.0
-    start_period_seconds: float = 0.0
-    start_interval_seconds: float = 5.0
-    retries: int = 3
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "Test": list(self.test),
-            "Interval": round(self.interval_seconds * _NANOSECONDS),
-            "Timeout": round(self.timeout_seconds * _NANOSECONDS),
-            "StartPeriod": round(self.start_period_seconds * _NANOSECONDS),
-            "StartInterval": round(self.start_interval_seconds * _NANOSECONDS),
-            "Retries": self.retries,
-        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +70,23 @@ class ImageConfig:
             "history": [entry.as_json() for entry in self.history],
         }
         return json.dumps(data, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
+
+    def described(self, reference: str, digest: str) -> Image:
+        """What users are shown of it: the image is called `reference`, and its manifest has that digest."""
+        return Image(
+            reference=reference,
+            digest=digest,
+            entrypoint=self.entrypoint,
+            command=self.command,
+            env=dict(self.env),
+            user=self.user,
+            cwd=self.working_dir,
+            volumes=self.volumes,
+            ports=self.exposed_ports,
+            healthcheck=self.healthcheck,
+            stop_signal=self.stop_signal,
+            labels=dict(self.labels),
+        )
 
     def _run_settings(self) -> dict[str, Any]:
         return _given(

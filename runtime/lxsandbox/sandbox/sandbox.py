@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lxsandbox.defaults import with_defaults
 from lxsandbox.errors import Death, ServiceLost, SpecError
+from lxsandbox.image import Image
 from lxsandbox.sandbox.calls import call_function
 from lxsandbox.sandbox.changes import Change, read_changes
 from lxsandbox.sandbox.clock import moment_after
@@ -53,7 +54,7 @@ class Sandbox:
 
     ip: str | None = None
 
-    def __init__(self, image: str = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
+    def __init__(self, image: str | Image = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
         spec, required = with_defaults(SandboxSpec.from_fields({"image": image, **fields}))
         self._start(spec, required, connection)
 
@@ -214,6 +215,17 @@ class Sandbox:
         among the changes for what it is itself, not for what is in it.
         """
         return read_changes(self._control.service_fd("diff"))
+
+    def snapshot(self, name: str | None = None) -> Image:
+        """Keep what it has in its root now as an image, which `name` then stands for, whatever it stood for before.
+
+        It stands still meanwhile. The image has a layer more than the sandbox's own, with what `diff()` lists, and the same
+        settings: `env`, `command` and other fields of the spec are no part of it. Without a name it may be used as long as the
+        run lasts; later `lxsandbox image prune` may remove it. Equal changes of equal images give equal digests.
+
+        Raises ImageError for a bad name, for what no layer can hold, and for an image that is just a folder or a tar file.
+        """
+        return Image.from_json(self._control.service("snapshot", name=name))
 
     def update(self, **limits: Any) -> None:
         """Change limits of the running sandbox: memory, swap, cpus, pids, io, written as in the spec ("max": no bound).

@@ -18,6 +18,7 @@ from lxsandbox.errors import Death, SandboxDied, SandboxError
 from lxsandbox.rootfs.plan import Plan
 from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
+from lxsandbox.service.images import HOST
 from lxsandbox.service.logs import Log
 from lxsandbox.service.shapes import Shape
 from lxsandbox.service.sockets import MessageSocket
@@ -48,6 +49,7 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self.image = HOST  # that it was started over
         self.root = Plan()  # what its root was made by, and the files that init wrote into it then
         self.files: list[tuple[str, str, int]] = []
         self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxsandbox import wire
 from lxsandbox.errors import Death, HostUnsupported, SandboxDied, SandboxError
+from lxsandbox.image import Image
 from lxsandbox.service import leaks
 from lxsandbox.service.box import Box
 from lxsandbox.service.facts import shown_folders
@@ -56,7 +57,7 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image_prune"),
+                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune", "snapshot"),
             )
         }
 
@@ -253,6 +254,18 @@ class Client:
             "memory_peak_bytes": max(peaks),
         }
         return figures, []
+
+    async def _image(self, message: wire.Message) -> _Answer:
+        text = str(message["image"])
+        found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
+        held = found.held
+        described = Image(reference=text) if held is None else held.config.described(text, held.descriptor.digest)
+        return asdict(described), []
+
+    async def _snapshot(self, message: wire.Message) -> _Answer:
+        name = message.get("name")
+        image = await self.run.snapshots.take(self._alive(message), None if name is None else str(name))
+        return asdict(image), []
 
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))

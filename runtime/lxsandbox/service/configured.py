@@ -17,8 +17,8 @@ __all__ = ["configured", "runs_own_command", "stop_signal"]
 def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
     """The spec with what the image has for what it leaves open.
 
-    As container tools do it: the image's Cmd goes with its Entrypoint alone, and is dropped with it; what `env` names replaces
-    what the image has under that name.
+    As container tools do it: the image's Cmd goes with its Entrypoint alone, and is dropped with it; what `env` or `labels` name
+    replaces what the image has under that name.
     """
     if config is None:
         return spec
@@ -28,6 +28,7 @@ def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
         entrypoint=spec.entrypoint if spec.entrypoint is not None else config.entrypoint or None,
         command=command,
         env={**config.env, **spec.env},
+        labels={**config.labels, **spec.labels},
         cwd=spec.cwd if spec.cwd is not None else config.working_dir or None,
         user=spec.user if spec.user is not None else config.user or None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lxsandbox import wire
 from lxsandbox.errors import Death
@@ -12,14 +13,22 @@ from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
-from lxsandbox.service.images import Images
+from lxsandbox.service.images import Image, Images
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.shapes import Shape, go_message, shape_of
+from lxsandbox.service.snapshots import Snapshots
 from lxsandbox.spec import Limits, SandboxSpec
 
 __all__ = ["Run"]
 
 _REMEMBERED = 1000  # sandboxes that have gone, whose cause of death may still be asked for
+
+
+class _Prepared(NamedTuple):
+    image: Image
+    shape: Shape
+    spec: SandboxSpec  # with all that its image says
+    message: wire.Message  # that init is told
 
 
 class Run:
@@ -33,6 +42,7 @@ class Run:
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
         self.images = Images(factory)
+        self.snapshots = Snapshots(factory, self.images)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -63,21 +73,21 @@ class Run:
                 yield boxes[name]
             yield from (box for box in boxes.values() if box.name == name and box.owner is not None)
 
-    async def _prepare(self, spec: SandboxSpec, owner: Client) -> tuple[Shape, SandboxSpec, wire.Message]:
-        """The shape of a spec, the spec with all that its image says, and what init is told. Raises SandboxError."""
+    async def _prepare(self, spec: SandboxSpec, owner: Client) -> _Prepared:
+        """What a sandbox of this spec is made by. Raises SandboxError."""
         image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline)
         full = configured(spec, image.config)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
         more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}
-        return shape, full, go_message(full, shape.facts, owner.env) | more
+        return _Prepared(image, shape, full, go_message(full, shape.facts, owner.env) | more)
 
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
-        shape, spec, message = await self._prepare(spec, owner)
+        image, shape, spec, message = await self._prepare(spec, owner)
 
         def start(box: Box) -> None:
-            box.owner = owner
+            box.owner, box.image = owner, image
             self._remember(box)
             box.start(message, spec)
 
@@ -109,8 +119,8 @@ class Run:
 
     async def prewarm(self, spec: SandboxSpec, limits: Limits, owner: Client, count: int) -> None:
         """Keep `count` sandboxes of this spec's shape ready."""
-        shape, _, message = await self._prepare(spec, owner)
-        self.pool.want(shape, limits, message, count)
+        made = await self._prepare(spec, owner)
+        self.pool.want(made.shape, limits, made.message, count)
 
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
@@ -118,6 +128,7 @@ class Run:
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.snapshots.close()
         await self.images.close()
         await asyncio.to_thread(self.factory.tree.remove)
         self.factory.close()

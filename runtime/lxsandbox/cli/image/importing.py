@@ -6,7 +6,7 @@ import os
 
 import click
 
-from lxsandbox.cli.image.stored import new_name, parse_here
+from lxsandbox.cli.image.stored import parse_here
 from lxsandbox.cli.waiting import slow_notice
 from lxsandbox.errors import ImageError
 from lxsandbox.images.library import NAMED, Library
@@ -24,7 +24,7 @@ def import_image(source: str, name: str) -> None:
     An image is read from REF: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
     """
     library = Library()
-    target = new_name(library, name)
+    target = library.new_name(name)
     reference = _source(library, source)
     with slow_notice(f"importing {source}"), library.get(reference) as image:
         library.store.tag(str(target), image.descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.stored import held, new_name
+from lxsandbox.cli.image.stored import held
 from lxsandbox.cli.image.transferring import shown_progress
 from lxsandbox.images.fetching import open_registry
 from lxsandbox.images.library import Library
@@ -24,7 +24,7 @@ def push_image(name: str, reference: str | None, quiet: bool) -> None:
     What the registry has already is not sent.
     """
     library = Library()
-    target = new_name(library, reference or name)
+    target = library.new_name(reference or name)
     with (
         held(library, name) as image,
         open_registry(target.host) as registry,

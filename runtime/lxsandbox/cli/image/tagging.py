@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.stored import held, new_name
+from lxsandbox.cli.image.stored import held
 from lxsandbox.images.library import Library
 
 __all__ = ["tag_image"]
@@ -16,6 +16,6 @@ __all__ = ["tag_image"]
 def tag_image(source: str, name: str) -> None:
     """Let NAME stand for the image SRC too, whatever it stood for before."""
     library = Library()
-    target = new_name(library, name)
+    target = library.new_name(name)
     with held(library, source) as image:
         library.store.tag(str(target), image.descriptor)
