@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from lxsandbox.errors import SandboxError
 from lxsandbox.images.archives.imports import compressed_layer
 from lxsandbox.images.archives.layers import Layer, decompressed_blocks
 from lxsandbox.images.archives.manifests import load_image
@@ -19,34 +20,44 @@ from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.building import Base
 from lxsandbox.images.building.context import Context
 from lxsandbox.images.building.workshop import Command
+from lxsandbox.images.library import HeldImage
 
 
 class FolderWorkshops:
     """Each has its tree in a folder of its own, below `place`; `ran` has the commands of all, `opened` what each stood over."""
 
-    def __init__(self, place: Path, blobs: Blobs) -> None:
+    def __init__(self, place: Path) -> None:
         self.place = place
-        self.blobs = blobs
         self.ran: list[Command] = []
         self.opened: list[Base] = []
+        self.closed = False
 
     @contextlib.contextmanager
-    def open(self, base: Base) -> Generator[FolderWorkshop]:
+    def open(self, base: Base, blobs: Blobs) -> Generator[FolderWorkshop]:
+        if self.closed:
+            raise SandboxError("nothing is carried out here any more")
         self.opened.append(base)
         folder = self.place / f"shop{len(self.opened)}"
         folder.mkdir(parents=True)
         if base.image is not None:
-            for layer in load_image(base.image, self.blobs).manifest.layers:
-                self._unpack(layer.digest, folder)
+            for layer in load_image(base.image, blobs).manifest.layers:
+                self._unpack(blobs.path(layer.digest), folder)
         with Context(str(folder)) as files:
-            yield FolderWorkshop(self, folder, files)
+            yield FolderWorkshop(self, folder, files, blobs)
 
-    def _unpack(self, digest: str, folder: Path) -> None:
+    def unpacked(self, image: HeldImage, blobs: Blobs) -> Path:
+        """The files of an image, in a new folder."""
+        folder = self.place / f"tree-{image.descriptor.digest[-12:]}"
+        folder.mkdir()
+        for layer in image.manifest.layers:
+            self._unpack(blobs.path(layer.digest), folder)
+        return folder
+
+    def _unpack(self, path: str, folder: Path) -> None:
         for entry in folder.iterdir():  # each layer of these has the whole tree
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         blob = self.place / "layer.tar"
-        path = self.blobs.path(digest)
-        blob.write_bytes(b"".join(decompressed_blocks(functools.partial(open, path, "rb"), digest)))
+        blob.write_bytes(b"".join(decompressed_blocks(functools.partial(open, path, "rb"), path)))
         with tarfile.open(blob) as archive:
             archive.extractall(folder, filter="fully_trusted", numeric_owner=True)
 
@@ -54,7 +65,8 @@ class FolderWorkshops:
 class FolderWorkshop:
     """See `workshop.Workshop`."""
 
-    def __init__(self, all_of: FolderWorkshops, folder: Path, files: Context) -> None:
+    def __init__(self, all_of: FolderWorkshops, folder: Path, files: Context, blobs: Blobs) -> None:
+        self._blobs = blobs
         self._all = all_of
         self._folder = folder
         self._before = b"".join(pack_folder(str(folder)))
@@ -104,4 +116,4 @@ class FolderWorkshop:
 
     def layer(self) -> Layer | None:
         after = b"".join(pack_folder(str(self._folder)))
-        return None if after == self._before else compressed_layer([after], self._all.blobs)
+        return None if after == self._before else compressed_layer([after], self._blobs)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from lxsandbox.image import Healthcheck
 from lxsandbox.images import config_fields as fields
 from lxsandbox.images.building.syntax import Instruction
-from lxsandbox.images.config import Healthcheck, ImageConfig
+from lxsandbox.images.config import ImageConfig
 
 __all__ = ["SETTINGS", "in_shell", "set_env"]
 

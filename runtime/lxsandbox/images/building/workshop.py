@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lxsandbox.images.archives.layers import Layer
+from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.documents import Descriptor
 
 __all__ = ["Base", "Command", "Files", "Status", "Workshop", "Workshops"]
@@ -138,6 +139,6 @@ class Workshop(Files, Protocol):
 class Workshops(Protocol):
     """Makes workshops. The way in is a context, whose end leaves nothing of it."""
 
-    def open(self, base: Base) -> AbstractContextManager[Workshop]:
-        """A workshop over `base`. Raises SandboxError."""
+    def open(self, base: Base, blobs: Blobs) -> AbstractContextManager[Workshop]:
+        """A workshop over `base`, whose layer goes to `blobs`. Raises SandboxError."""
         ...
