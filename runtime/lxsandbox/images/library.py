@@ -122,6 +122,15 @@ class Library:
             undo.pop_all()
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
+    def of(self, descriptor: Descriptor) -> HeldImage:
+        """An image in the store, by its manifest's descriptor. Raises ImageError where a part of it is missing."""
+        with contextlib.ExitStack() as undo:
+            lease = undo.enter_context(self.store.lease(descriptor))
+            manifest = self.store.manifest(descriptor)
+            config = parse_config(self.store.config_bytes(manifest), what=f"config of {descriptor.digest}")
+            undo.pop_all()
+            return HeldImage(descriptor=descriptor, manifest=manifest, config=config, lease=lease)
+
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
         if isinstance(reference, DigestReference):
             return self._with_digest(reference.digest, lease)

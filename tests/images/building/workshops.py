@@ -33,7 +33,7 @@ class FolderWorkshops:
         self.closed = False
 
     @contextlib.contextmanager
-    def open(self, base: Base, blobs: Blobs) -> Generator[FolderWorkshop]:
+    def open(self, base: Base, blobs: Blobs, *, network: bool) -> Generator[FolderWorkshop]:
         if self.closed:
             raise SandboxError("nothing is carried out here any more")
         self.opened.append(base)

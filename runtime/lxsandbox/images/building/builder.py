@@ -123,7 +123,7 @@ class Builder:
             if self.offline and isinstance(step.work, Command):
                 hint = "build it before, with the network there: its result is stored then"
                 raise ImageError("this run is offline, and a command that is run may use the network", hint=hint)
-            with self.workshops.open(tree.base, self.blobs) as shop:
+            with self.workshops.open(tree.base, self.blobs, network=isinstance(step.work, Command)) as shop:
                 self._do(step, shop, self.workshops)
                 layer = shop.layer()
         grown = replace(tree, layers=(*tree.layers, *([layer] if layer else [])), made=(*tree.made, layer is not None))
@@ -148,7 +148,7 @@ class Builder:
     def _sources(self, step: Step, copy: Copy, workshops: Workshops, opened: ExitStack) -> tuple[Files, Sequence[str]]:
         if step.source is None:
             return self.files, copy.sources
-        files = opened.enter_context(workshops.open(self._tree(step.source).base, self.blobs))
+        files = opened.enter_context(workshops.open(self._tree(step.source).base, self.blobs, network=False))
         return files, find_sources(files, copy.sources, step.instruction.where)
 
     def _run(self, command: Command, shop: Workshop) -> None:

@@ -139,6 +139,6 @@ class Workshop(Files, Protocol):
 class Workshops(Protocol):
     """Makes workshops. The way in is a context, whose end leaves nothing of it."""
 
-    def open(self, base: Base, blobs: Blobs) -> AbstractContextManager[Workshop]:
-        """A workshop over `base`, whose layer goes to `blobs`. Raises SandboxError."""
+    def open(self, base: Base, blobs: Blobs, *, network: bool) -> AbstractContextManager[Workshop]:
+        """A workshop over `base`, whose layer goes to `blobs`; with a `network`, it has the host's. Raises SandboxError."""
         ...
