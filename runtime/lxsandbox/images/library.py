@@ -87,6 +87,8 @@ class Library:
     def new_name(self, text: str) -> RegistryReference:
         """What an image is to be called from now on. Raises ImageError for what is no name of its own."""
         reference = self.parse(text)
+        if reference.transport == "host":
+            raise ImageError("`host` is this machine itself, and no image", hint="`lxsandbox image ls` lists the images")
         if not isinstance(reference, RegistryReference):
             raise ImageError(f"{text!r:.300} is no name for an image", hint="a name is [HOST/]NAME[:TAG], as in team/app:1")
         if reference.digest:

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from lxsandbox.service.facts import shown_folders
 from lxsandbox.service.failures import error_as_json
 from lxsandbox.service.shapes import limits_of
 from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.service.telling import Telling
 from lxsandbox.spec import SandboxSpec, check_env
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0
-_IN_FRONT = ("create", "close", "kill")  # what a test waits for; work done ahead gives way to it
+_IN_FRONT = ("create", "reset", "close", "kill")  # what a test waits for; work done ahead gives way to it
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -57,7 +58,20 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune", "snapshot"),
+                *(
+                    "wait_main",
+                    "diff",
+                    "prewarm",
+                    "list",
+                    "figures",
+                    "settle",
+                    "leave",
+                    "image",
+                    "image_prune",
+                    "image_build",
+                    "snapshot",
+                    "reset",
+                ),
             )
         }
 
@@ -137,6 +151,13 @@ class Client:
         self.starts.append(seconds)
         self.pool_hits += pooled
         return _introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
+
+    async def _reset(self, message: wire.Message) -> _Answer:
+        started = time.perf_counter()
+        old = self._alive(message)
+        box, channel, pooled = await self.run.reset(old)
+        self.peak_bytes = max(self.peak_bytes, old.peak_bytes or 0)
+        return _introduce(box) | {"pooled": pooled, "start_seconds": time.perf_counter() - started}, [channel.detach()]
 
     async def _attach(self, message: wire.Message) -> _Answer:
         box = self._box(message)
@@ -270,6 +291,26 @@ class Client:
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))
         return asdict(pruned), []
+
+    async def _image_build(self, message: wire.Message) -> _Answer:
+        """The pipe through which is told how it goes on, and how it ends: see `telling`."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        task = asyncio.get_running_loop().create_task(self._build(message, Telling(writer)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return {}, [reader]
+
+    async def _build(self, message: wire.Message, telling: Telling) -> None:
+        fresh = bool(message.get("fresh"))
+        pull: Pull = message.get("pull") or "missing"
+        with closing(telling):
+            try:
+                digest = await self.run.images.build(message["reference"], message["name"], telling, fresh=fresh, pull=pull)
+                last: dict[str, Any] = {"done": digest}
+            except (SandboxError, OSError) as error:
+                last = {"error": error_as_json(error)}
+            with suppress(SandboxError):
+                await asyncio.to_thread(telling.tell, **last)
 
     async def _settle(self, _: wire.Message) -> _Answer:
         await self.run.factory.settle(_SETTLE_SECONDS)

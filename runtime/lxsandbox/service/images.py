@@ -130,11 +130,12 @@ class Images:
         held = await asyncio.to_thread(library.of, descriptor)
         return await self._unpacked(library.store, descriptor.digest, held)
 
-    async def build(self, reference: Reference, name: str, progress: Progress, *, fresh: bool, pull: Pull) -> str:
+    async def build(self, text: str, name: str, progress: Progress, *, fresh: bool, pull: Pull) -> str:
         """Build an image, and call it `name` if it is to have one; the digest of its manifest. Raises SandboxError."""
         library = await self.open()
 
         def work() -> str:
+            reference = library.parse(text)
             with self._counted(), library.get(reference, pull=pull, progress=progress, fresh=fresh) as built:
                 if name:
                     library.store.tag(name, built.descriptor)

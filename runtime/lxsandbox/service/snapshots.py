@@ -47,15 +47,9 @@ class Snapshots:
         """The image of what the box has in its root now, called `name` if it has one. Raises SandboxError."""
         library = await self._images.open()
         reference = None if name is None else await asyncio.to_thread(library.new_name, name)
-        base = box.image.held
-        if base is None:
-            raise ImageError(
-                f"sandbox {box.name} cannot be made into an image: its own, {box.spec.image}, is in no store",
-                hint=f"import it first: `lxsandbox image import {box.spec.image} NAME`",
-            )
         loop = asyncio.get_running_loop()
         try:
-            held, layers = await loop.run_in_executor(self._threads, self._record, loop, library, box, base, reference)
+            held, layers = await loop.run_in_executor(self._threads, self._record, loop, library, box, reference)
         except OSError as error:
             hint = f"make room in {library.store.folder}: `lxsandbox image prune`"
             raise ImageError(f"sandbox {box.name} cannot be made into an image: {error}", hint=hint) from error
@@ -64,15 +58,15 @@ class Snapshots:
         return held.config.described(reference.familiar() if reference else digest, digest)
 
     def _record(
-        self, loop: asyncio.AbstractEventLoop, library: Library, box: Box, base: HeldImage, reference: Reference | None
+        self, loop: asyncio.AbstractEventLoop, library: Library, box: Box, reference: Reference | None
     ) -> tuple[HeldImage, tuple[str, ...]]:
         """In a thread: the new image in the store, and its folders. Raises SandboxError, OSError."""
         from lxsandbox.images.library import HeldBlobs, HeldImage
         from lxsandbox.images.snapshots import check_room, store_documents, with_layer
 
+        base, layers = _base_of(box)
         check_room(base.manifest)
         store = library.store
-        layers = box.image.root.layers or ()
         with ExitStack() as undo:
             lease = undo.enter_context(store.lease(base.descriptor))
             blobs = HeldBlobs(store.folder, lease)
@@ -91,6 +85,18 @@ class Snapshots:
     async def close(self) -> None:
         """Wait for what is being recorded: it ends early once the sandboxes have ended."""
         await asyncio.to_thread(self._threads.shutdown)
+
+
+def _base_of(box: Box) -> tuple[HeldImage, tuple[str, ...]]:
+    """The image that the box was started over, and its folders. Raises ImageError for one that is in no store."""
+    assert box.made is not None  # it was started
+    image = box.made.image
+    if image.held is None:
+        raise ImageError(
+            f"sandbox {box.name} cannot be made into an image: its own, {box.spec.image}, is in no store",
+            hint=f"import it first: `lxsandbox image import {box.spec.image} NAME`",
+        )
+    return image.held, image.root.layers or ()
 
 
 class Recording:

@@ -17,6 +17,7 @@ from lxsandbox.images.archives.layers import Layer
 from lxsandbox.images.building.workshop import Base, Command, Status
 from lxsandbox.rootfs.plan import ImageRoot
 from lxsandbox.service.init_channel import InitChannel, InitGone
+from lxsandbox.service.prepared import Prepared
 from lxsandbox.service.shapes import go_message, limits_of, shape_of
 from lxsandbox.service.snapshots import NothingChanged, Recording
 from lxsandbox.spec import SandboxSpec
@@ -55,8 +56,8 @@ class Workshops:
                 yield Workshop(self, box, init, blobs)
         finally:
             self.loop.call_soon_threadsafe(box.end, Death(reason="closed"))
-            if box.image.held is not None:
-                box.image.held.close()
+            if box.made is not None and box.made.image.held is not None:
+                box.made.image.held.close()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the event loop do it."""
@@ -74,11 +75,11 @@ class Workshops:
         )
         limits, _ = limits_of(spec, (), self.factory.tree.lacks)
         shape = shape_of(spec, image.root, self.factory.facts, {})
-        message = go_message(spec, shape.facts, {})
+        made = Prepared(image=image, shape=shape, spec=spec, message=go_message(spec, shape.facts, {}))
 
         def start(box: Box) -> None:
-            box.owner, box.image = self, image
-            box.start(message, spec)
+            box.owner = self
+            box.start(made)
 
         box = await self.factory.build(shape, limits, start)
         try:
