@@ -270,5 +270,10 @@ def _identity(reference: Reference) -> str:
     if path is None:
         return str(reference)
     layout = os.path.join(path, "index.json")
-    found = os.stat(layout if os.path.exists(layout) else path)
-    return f"{reference}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"
+    telling = [layout if os.path.exists(layout) else path]
+    if reference.transport == "build":
+        # Not all that is copied: a test run does not change it, and there may be much.
+        names = ("Containerfile", "Dockerfile", ".dockerignore", getattr(reference, "file", ""))
+        telling += [os.path.join(path, name) for name in names]
+    stats = [os.stat(each) for each in telling if os.path.exists(each)]
+    return "\0".join([str(reference), *(f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" for found in stats)])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from lxsandbox.images.building.copying import make_parents
 from lxsandbox.images.building.syntax import Where
@@ -26,33 +27,26 @@ def unpack(fd: int, name: str, target: str, shop: Workshop, owner: tuple[int, in
 
     Raises ImageError for one that is damaged, or holds what cannot be made. Closes `fd`.
     """
-    with open(fd, "rb") as raw:
+    try:
         try:
-            with decompressed(cast(BinaryIO, _Unclosed(raw))) as stream:
+            with _decompressed_again(fd) as stream:
                 if not _begins_like_tar(stream.read(_TAR_BLOCK_BYTES)):
                     return False
         except DAMAGE:
             return False  # it only begins like something compressed
-        raw.seek(0)
         try:
-            with decompressed(cast(BinaryIO, _Unclosed(raw))) as stream:
+            with _decompressed_again(fd) as stream:
                 _unpack_entries(stream, target, shop, owner, where)
         except (tarfile.TarError, ValueError, *DAMAGE) as error:
             where.refuse(f"archive {name} cannot be unpacked: {error}")
+    finally:
+        os.close(fd)
     return True
 
 
-class _Unclosed:
-    """A file whose reader, once closed, does not close it."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def close(self) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+def _decompressed_again(fd: int) -> BinaryIO:
+    os.lseek(fd, 0, os.SEEK_SET)
+    return decompressed(open(os.dup(fd), "rb"))
 
 
 def _begins_like_tar(header: bytes) -> bool:
