@@ -13,7 +13,7 @@ from lxsandbox.images.library import NAMED, Library, store_name
 from lxsandbox.images.references import Reference, RegistryReference, parse_reference
 from lxsandbox.images.store import Store
 
-__all__ = ["Stored", "find_name", "held", "new_name", "parse_here", "shown_name"]
+__all__ = ["Stored", "facts_of", "find_name", "held", "new_name", "parse_here", "shown_name"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +71,11 @@ def new_name(library: Library, text: str) -> RegistryReference:
     if reference.digest:
         raise ImageError(f"{text!r:.300} has a digest, which nobody can choose", hint=f"leave @{reference.digest} out")
     return reference
+
+
+def facts_of(name: str, digest: str) -> dict[str, str]:
+    """What `--json` prints of an image that has the `name` in the store."""
+    return {"name": shown_name(name), "reference": name, "digest": digest}
 
 
 def shown_name(name: str) -> str:
