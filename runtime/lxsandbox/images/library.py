@@ -16,7 +16,7 @@ from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, Manifest, Platform
 from lxsandbox.images.fetching import FETCHES
 from lxsandbox.images.platforms import host_platform
-from lxsandbox.images.references import Reference
+from lxsandbox.images.references import Reference, RegistryReference
 from lxsandbox.images.registry.progress import Progress, Silent
 from lxsandbox.images.store import Lease, Store
 from lxsandbox.images.store.folder import exclusive
@@ -82,6 +82,9 @@ class Library:
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
         name = store_name(reference)
         named = None if name is None else self.store.named(name)
+        if named is None and isinstance(reference, RegistryReference) and reference.digest:
+            # By whatever name it came: what has the digest is the image.
+            named = next((each for each in self.store.names().values() if each.digest == reference.digest), None)
         if named is None:
             return None
         lease.add([named])

@@ -48,6 +48,7 @@ class Client:
         self.env: dict[str, str] = {}
         self.pull: Pull = "missing"
         self.offline = False
+        self.lock = ""
         self.starts: list[float] = []
         self.pool_hits = 0
         self.peak_bytes = 0
@@ -110,6 +111,7 @@ class Client:
         self.env = check_env(message.get("env") or {})
         self.pull = message.get("pull") or "missing"
         self.offline = bool(message.get("offline"))
+        self.lock = str(message.get("lock") or "")
         run = self.run
         if not self.observer:
             run.factory.keep_blanks()
@@ -257,7 +259,7 @@ class Client:
 
     async def _image(self, message: wire.Message) -> _Answer:
         text = str(message["image"])
-        found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
+        found = await self.run.images.find(text, pull=self.pull, offline=self.offline, lock=self.lock)
         described = Image(reference=text) if found.config is None else found.config.described(text, found.digest)
         return asdict(described), []
 

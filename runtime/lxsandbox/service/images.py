@@ -19,6 +19,7 @@ from lxsandbox.rootfs.plan import ImageRoot
 if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
     from lxsandbox.images.library import HeldImage, Library
+    from lxsandbox.images.lock import Lock
     from lxsandbox.images.references import Reference
     from lxsandbox.images.store import Pruned, Store
     from lxsandbox.images.transports import Pull
@@ -51,16 +52,19 @@ class Images:
         self._held: list[HeldImage] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._library: Library | None = None
+        self._locks: dict[str, Lock] = {}
         self._opening = asyncio.Lock()
         self._counting = threading.Lock()
         self.fetching = 0  # threads that wait for a source, perhaps for long
 
-    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False) -> Image:
-        """The image, ready to be the root of a sandbox. Raises ImageError."""
+    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False, lock: str = "") -> Image:
+        """The image, ready to be the root of a sandbox; with `lock`, a file's path, by the digest there. Raises ImageError."""
         if text == "host":
             return HOST
         library = await self._open()
         parsed = await asyncio.to_thread(library.parse, text)
+        if lock:
+            parsed = await asyncio.to_thread(self._pinned, library, parsed, lock)
         if parsed.transport in ("dir", "tar"):
             return await self._bare(parsed)
         key = (await asyncio.to_thread(_identity, parsed), pull, offline)
@@ -106,6 +110,13 @@ class Images:
         config = held.config
         wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
         return Image(ImageRoot(layers=_seen(folders), folders=wanted), config, held.descriptor.digest)
+
+    def _pinned(self, library: Library, reference: Reference, path: str) -> Reference:
+        from lxsandbox.images.lock import Lock
+
+        if path not in self._locks:  # read once: a run has one image by one name, also when the file is written meanwhile
+            self._locks[path] = Lock.read(path)
+        return self._locks[path].pinned(reference, library.platform)
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
         with self._counting:

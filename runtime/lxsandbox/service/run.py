@@ -65,7 +65,7 @@ class Run:
 
     async def _prepare(self, spec: SandboxSpec, owner: Client) -> tuple[Shape, SandboxSpec, wire.Message]:
         """The shape of a spec, the spec with all that its image says, and what init is told. Raises SandboxError."""
-        image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline)
+        image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
