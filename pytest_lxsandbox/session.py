@@ -5,7 +5,7 @@ Under xdist every worker has such a connection, and all of them one service, in 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,10 @@ class Run:
         self._unheld: set[str] = set()
         self.deaths_told: set[str] = set()
 
-    def start(self, spec: SandboxSpec) -> Sandbox:
-        """A new sandbox, and, with `--sandbox-prewarm`, others of its shape made ready behind it."""
+    def start(self, spec: SandboxSpec, keep: Callable[[Sandbox], None]) -> Sandbox:
+        """A new sandbox, and, with `--sandbox-prewarm`, others of its shape made ready behind it; `keep` gets its forks."""
         full, required = with_defaults(spec)
-        sandbox = Sandbox.from_spec(full, required=required, connection=self._connection)
+        sandbox = Sandbox.from_spec(full, required=required, connection=self._connection, keep=keep)
         self._unheld.update(sandbox.unheld)
         if self._prewarm and full not in self._warm:
             self._warm.append(full)
@@ -123,11 +123,14 @@ class Maker:
         chosen = settings(self._node.config).fields
         spec = SandboxSpec.from_fields(fields | {name: value for name, value in chosen.items() if fields.get(name) is None})
         spec = self._node.ihook.pytest_sandbox_spec(item=self._node, spec=spec) or spec
-        sandbox = _run_of(self._node.config).start(spec)
+        sandbox = _run_of(self._node.config).start(spec, self._keep)
+        self._keep(sandbox)
+        return sandbox
+
+    def _keep(self, sandbox: Sandbox) -> None:
         self._stack.callback(_close, sandbox, self._node)
         self._node.stash.setdefault(MADE, []).append(sandbox)
         self._node.ihook.pytest_sandbox_started(sandbox=sandbox)
-        return sandbox
 
 
 @contextmanager

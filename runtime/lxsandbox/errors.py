@@ -69,7 +69,7 @@ class Death:
     """Why a sandbox ended.
 
     `reason` is one of `exit` (its main command ended), `signal`, `oom`, `timeout` (the spec's `timeout`), `closed`,
-    `killed` (by `kill()` or `stop()`), `failed` (it never started), `lost` (the service died).
+    `killed` (by `kill()` or `stop()`), `reset` (another took its place), `failed` (it never started), `lost` (the service died).
     """
 
     reason: str
@@ -97,6 +97,8 @@ class Death:
                 return "it was closed"
             case "killed":
                 return "it was killed or stopped on request"
+            case "reset":
+                return "it was reset, and a new one took its place"
             case "lost":
                 return "the service that held it has died"
             case _:

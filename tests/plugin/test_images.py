@@ -131,6 +131,24 @@ def test_a_run_that_is_locked_and_offline_touches_no_network_after_a_locked_pull
     pytester.runpytest("--sandbox-locked", "--sandbox-pull=always").assert_outcomes(passed=1)
 
 
+def test_a_locked_run_takes_what_it_has_made_itself_of_what_is_locked(
+    pytester: pytest.Pytester, shelf: Shelf, registry: str, lxsandbox: Lock
+) -> None:
+    image = shelf.push(registry, "team/app", "hello")
+    lxsandbox("image", "lock", image)
+    pytester.makepyfile(
+        f"""
+        def test_it(make_sandbox):
+            box = make_sandbox({image!r})
+            box.path("/new").write_text("mine")
+            assert make_sandbox(box.snapshot("mine")).path("/new").read_text() == "mine"
+            assert box.fork().path("/new").read_text() == "mine"
+        """
+    )
+
+    pytester.runpytest("--sandbox-locked").assert_outcomes(passed=1)
+
+
 def test_an_image_that_is_not_pinned_fails_its_test_with_the_command_that_adds_it(
     pytester: pytest.Pytester, shelf: Shelf, registry: str, lxsandbox: Lock
 ) -> None:

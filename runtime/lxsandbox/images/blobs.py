@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from filelock import FileLock, Timeout
 
@@ -173,8 +173,12 @@ class Blobs:
         self.take_in(digest, len(data), [data])
         return digest
 
-    def add_stream(self, blocks: Iterable[bytes]) -> tuple[str, int]:
-        """Store what `blocks` yields, whose digest nobody knows yet. Returns its digest and its size in bytes."""
+    def add_stream(self, blocks: Iterable[bytes], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
+        """Store what `blocks` yields, whose digest nobody knows yet. Returns its digest and its size in bytes.
+
+        `hold` is called with the digest before there is a blob of it, which somebody might remove. What `blocks` raises is
+        passed on, and nothing is left.
+        """
         area = os.path.join(self.folder, "fetching")
         os.makedirs(area, 0o700, exist_ok=True)
         place = os.path.join(area, f"{_NEW}{secrets.token_hex(8)}.part")
@@ -190,6 +194,8 @@ class Blobs:
                 file.flush()
                 os.fsync(file.fileno())
                 digest = f"sha256:{hasher.hexdigest()}"
+                if hold is not None:
+                    hold(digest)
                 os.makedirs(os.path.dirname(self.path(digest)), 0o700, exist_ok=True)
                 os.rename(place, self.path(digest))
             except BaseException:

@@ -16,7 +16,7 @@ from lxsandbox.images.digests import check_digest
 
 __all__ = [
     "CONFIG_TYPE", "INDEX_TYPE", "INDEX_TYPES", "LARGEST_DOCUMENT_BYTES", "LAYER_TYPE", "MANIFEST_TYPE", "MANIFEST_TYPES",
-    "Descriptor", "Index", "Manifest", "Platform", "as_object", "load_object", "parse_manifest",
+    "MOST_LAYERS", "Descriptor", "Index", "Manifest", "Platform", "as_object", "load_object", "parse_manifest",
 ]  # fmt: skip
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -27,7 +27,7 @@ INDEX_TYPES = (INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2
 MANIFEST_TYPES = (MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json")
 
 LARGEST_DOCUMENT_BYTES = 4 << 20  # what registries accept of a manifest, see distribution-spec, "Pushing Manifests"
-_MOST_LAYERS = 500  # overlayfs takes no more lower folders (OVL_MAX_STACK)
+MOST_LAYERS = 500  # overlayfs takes no more lower folders (OVL_MAX_STACK)
 _LARGEST_BLOB_BYTES = 1 << 40
 
 
@@ -128,8 +128,8 @@ def parse_manifest(data: bytes, *, media_type: str = "", what: str = "manifest")
     if kind not in MANIFEST_TYPES:
         raise ImageError(f"{what} is of type {kind!r:.100}, which is no image", hint="name the image itself")
     layers = _list(given.get("layers"), f"{what}: layers")
-    if len(layers) > _MOST_LAYERS:
-        raise ImageError(f"{what} has {len(layers)} layers, and overlayfs stacks {_MOST_LAYERS}")
+    if len(layers) > MOST_LAYERS:
+        raise ImageError(f"{what} has {len(layers)} layers, and overlayfs stacks {MOST_LAYERS}")
     return Manifest(
         config=Descriptor.from_json(given.get("config"), what=f"{what}: config"),
         layers=tuple(Descriptor.from_json(layer, what=f"{what}: layer {n}") for n, layer in enumerate(layers)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,13 +16,13 @@ from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, Manifest, Platform
 from lxsandbox.images.fetching import FETCHES
 from lxsandbox.images.platforms import host_platform
-from lxsandbox.images.references import Reference, RegistryReference
+from lxsandbox.images.references import DigestReference, Reference, RegistryReference
 from lxsandbox.images.registry.progress import Progress, Silent
-from lxsandbox.images.store import Lease, Store
+from lxsandbox.images.store import Lease, Store, check_name
 from lxsandbox.images.store.folder import exclusive
 from lxsandbox.images.transports import FetchContext, Pull, Transports
 
-__all__ = ["NAMED", "HeldImage", "Library", "store_name"]
+__all__ = ["NAMED", "HeldBlobs", "HeldImage", "Library", "store_name"]
 
 NAMED = ("docker", "mmdebstrap")
 """Transports whose images the store keeps by name. What is in a file is asked of the file: it may be something else tomorrow."""
@@ -64,6 +64,18 @@ class Library:
         """The reference that `text` is. Raises ImageError."""
         return self.transports.parse(text, base=base)
 
+    def new_name(self, text: str) -> RegistryReference:
+        """What an image is to be called from now on. Raises ImageError for what is no name of its own."""
+        reference = self.parse(text)
+        if reference.transport == "host":
+            raise ImageError("`host` is this machine itself, and no image", hint="`lxsandbox image ls` lists the images")
+        if not isinstance(reference, RegistryReference):
+            raise ImageError(f"{text!r:.300} is no name for an image", hint="a name is [HOST/]NAME[:TAG], as in team/app:1")
+        if reference.digest:
+            raise ImageError(f"{text!r:.300} has a digest, which nobody can choose", hint=f"leave @{reference.digest} out")
+        check_name(str(reference))
+        return reference
+
     def get(
         self, reference: Reference, *, pull: Pull = "missing", offline: bool = False, progress: Progress | None = None
     ) -> HeldImage:
@@ -80,6 +92,8 @@ class Library:
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
+        if isinstance(reference, DigestReference):
+            return self._with_digest(reference.digest, lease)
         name = store_name(reference)
         named = None if name is None else self.store.named(name)
         if named is None and isinstance(reference, RegistryReference) and reference.digest:
@@ -90,13 +104,23 @@ class Library:
         lease.add([named])
         return named if self.store.complete(named) else None
 
+    def _with_digest(self, digest: str, lease: Lease) -> Descriptor:
+        lease.add([digest])
+        descriptor = self.store.with_digest(digest)
+        if descriptor is not None:
+            lease.add([descriptor])
+            if self.store.complete(descriptor):
+                return descriptor
+        hint = "what has no name goes with `lxsandbox image prune`, unless a run uses it: make it anew, and give it a name"
+        raise ImageError(f"there is no image {digest} in the store", hint=hint)
+
     def _fetched(self, reference: Reference, lease: Lease, *, pull: Pull, offline: bool, progress: Progress) -> Descriptor:
         if reference.transport in NAMED and (offline or pull == "never"):
             why = "this run is offline" if offline else 'pull="never"'
             hint = f"fetch it before, with the network there: `lxsandbox image pull '{reference.familiar()}'`"
             raise ImageError(f"image {reference.familiar()} is not in the store, and {why}", hint=hint)
         context = FetchContext(
-            blobs=_HeldBlobs(self.store.folder, lease), platform=self.platform, progress=progress, offline=offline, pull=pull
+            blobs=HeldBlobs(self.store.folder, lease), platform=self.platform, progress=progress, offline=offline, pull=pull
         )
         name = store_name(reference)
         if reference.transport != "mmdebstrap" or name is None:
@@ -111,7 +135,7 @@ class Library:
         return found
 
 
-class _HeldBlobs(Blobs):
+class HeldBlobs(Blobs):
     """Blobs that are held before they are looked for: what is found, or fetched, is not removed by others meanwhile."""
 
     def __init__(self, folder: str, lease: Lease) -> None:
@@ -129,10 +153,13 @@ class _HeldBlobs(Blobs):
         with super().fetching(digest, size) as part:
             yield part
 
-    def add_stream(self, blocks: Iterable[bytes]) -> tuple[str, int]:
-        digest, size = super().add_stream(blocks)
-        self._hold([digest])
-        return digest, size
+    def add_stream(self, blocks: Iterable[bytes], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
+        def both(digest: str) -> None:
+            self._hold([digest])
+            if hold is not None:
+                hold(digest)
+
+        return super().add_stream(blocks, hold=both)
 
     def _hold(self, digests: Iterable[str]) -> None:
         new = [digest for digest in digests if digest not in self._held]

@@ -23,7 +23,7 @@ from lxsandbox.errors import ImageError
 from lxsandbox.images.digests import check_digest
 from lxsandbox.images.documents import MANIFEST_TYPE, Descriptor, Platform
 from lxsandbox.images.platforms import parse_platform, suitable
-from lxsandbox.images.references import DebianReference, Reference, RegistryReference, parse_reference
+from lxsandbox.images.references import DebianReference, DigestReference, Reference, RegistryReference, parse_reference
 
 __all__ = ["Digests", "Lock", "check_lockable"]
 
@@ -37,6 +37,7 @@ _SNAPSHOT = re.compile(r"/[0-9]{8}T[0-9]{6}Z(/|$)")
 _TO_A_REGISTRY = "name it (`lxsandbox image import` or `image build`), send it to a registry (`image push`), and lock it there"
 _REASONS = {
     "host": ("it is this machine itself", "it needs none: nothing is fetched for it"),
+    "sha256": ("it is in this store alone", _TO_A_REGISTRY),
     "build": ("what its steps fetch is something else another day", _TO_A_REGISTRY),
     "mmdebstrap": (
         "it is made of the packages of the day",
@@ -86,8 +87,8 @@ class Lock:
     def pinned(self, reference: Reference, platform: Platform) -> Reference:
         """What a locked run takes for `reference` on `platform`: the same, by its digest.
 
-        Passed as they are: `host`, a digest that the user wrote, and a Debian system of a snapshot. Raises ImageError, with the
-        command that helps, for what this lock does not pin.
+        Passed as they are: `host`, what the user wrote with its digest, and a Debian system of a snapshot of the archive.
+        Raises ImageError, with the command that helps, for what this lock does not pin.
         """
         if _is_pinned_by_itself(reference) and reference not in self.images:
             return reference
@@ -132,6 +133,8 @@ def check_lockable(reference: Reference) -> RegistryReference:
 
 def _is_pinned_by_itself(reference: Reference) -> bool:
     match reference:
+        case DigestReference():
+            return True
         case RegistryReference():
             return bool(reference.digest)
         case DebianReference():

@@ -28,14 +28,15 @@ from lxsandbox.images.path_references import (
 from lxsandbox.images.registry_reference import RegistryReference, parse_registry_reference
 
 __all__ = [
-    "PARSERS", "DebianReference", "DockerArchiveReference", "HostReference", "LayoutReference", "Parser", "PathReference",
-    "Reference", "RegistryReference", "check_exists", "parse_reference",
+    "PARSERS", "DebianReference", "DigestReference", "DockerArchiveReference", "HostReference", "LayoutReference", "Parser",
+    "PathReference", "Reference", "RegistryReference", "check_exists", "parse_reference",
 ]  # fmt: skip
 
 # How each is written, in the order that users are told them.
 _FORMS: Mapping[str, str] = {
     "host": "host",
     "docker": "NAME[:TAG][@DIGEST]",
+    "sha256": "sha256:HEX",
     "oci": "oci:DIR[:TAG]",
     "oci-archive": "oci-archive:FILE[:TAG]",
     "docker-archive": "docker-archive:FILE[:NAME]",
@@ -50,6 +51,7 @@ _OF_OTHER_TOOLS = {
     "ostree": "check it out, then dir:PATH",
     "sif": "unpack it, then dir:PATH",
 }
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PORT = re.compile(r"[0-9]+/")
 _PATH_STARTS = ("/", "./", "../", "~")
 
@@ -89,6 +91,20 @@ class HostReference:
         return "host"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DigestReference:
+    """An image of the store, by the digest of its manifest: a snapshot without a name. It is nowhere else, and never fetched."""
+
+    transport: Literal["sha256"] = field(default="sha256", init=False)
+    digest: str
+
+    def __str__(self) -> str:
+        return self.digest
+
+    def familiar(self) -> str:
+        return self.digest
+
+
 PARSERS: Mapping[str, Parser] = {
     "docker": lambda rest, base: parse_registry_reference(rest.removeprefix("//")),  # noqa: ARG005 - a Parser
     "oci": functools.partial(parse_layout, "oci"),
@@ -122,6 +138,8 @@ def _parsed(text: str, base: str, parsers: Mapping[str, Parser]) -> Reference:
     _check_text(text)
     if text == "host":
         return HostReference()
+    if _DIGEST.fullmatch(text):
+        return DigestReference(digest=text)
     word, colon, rest = text.partition(":")
     # `docker:27` is an image of Docker's registry; the transport is written with its slashes.
     if colon and word in parsers and (word != "docker" or rest.startswith("//")):

@@ -84,11 +84,21 @@ class Channel:
         return request.exit, request.fds
 
     def wait_exit(self, command: CommandExit, deadline: float | None) -> int | None:
-        """The status of `command`; None where `deadline` (of the monotonic clock) comes first. Raises ChannelClosed."""
+        """The status of `command`; None where `deadline` (of the monotonic clock) comes first.
+
+        Raises ChannelClosed, also for one that another channel has started.
+        """
         if command.status is None:
             self._check_process()
+            if not self.started(command) and command.status is None:
+                raise ChannelClosed
             self._wait_until(lambda: command.status is not None, deadline)
         return command.status
+
+    def started(self, command: CommandExit) -> bool:
+        """Whether `command` was started here, and its end is not known yet."""
+        with self._changed:
+            return self._running.get(command.pid) is command
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until no command started here runs any more, or the channel has ended; False where time was up first."""

@@ -32,6 +32,13 @@ class Control:
         self.death: Death | None = None
         self.paused = False
 
+    def replace(self, channel: Channel, sandbox_id: str, name: str) -> None:
+        """Have another sandbox behind this from now on. What still waits for the old one gets SandboxDied."""
+        old, self.channel = self.channel, channel
+        self.sandbox_id, self.name = sandbox_id, name
+        self.death, self.paused = None, False
+        old.close()
+
     def request(self, op: str, *, timeout: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask init; descriptors that come with the answer are closed."""
         answer, fds = self._call(op, timeout, fields)
@@ -47,19 +54,21 @@ class Control:
     def execute(self, fds: Sequence[int], timeout: float | None = None, **fields: Any) -> tuple[CommandExit, list[int]]:
         """Start a command with `fds` as its stdin, stdout and stderr (or none, and a terminal's master comes back)."""
         self._check_usable()
+        channel = self.channel
         try:
-            return self.channel.execute(fds, timeout, **fields)
+            return channel.execute(fds, timeout, **fields)
         except ChannelClosed:
-            self.raise_death()
+            self._raise_end_of(channel)
 
     def wait_exit(self, command: CommandExit, deadline: float | None) -> int | None:
         """The returncode of `command`, or None where `deadline` came first."""
         if command.status is None and self.death is not None:
             self.raise_death()
+        channel = self.channel
         try:
-            return self.channel.wait_exit(command, deadline)
+            return channel.wait_exit(command, deadline)
         except ChannelClosed:
-            self.raise_death()
+            self._raise_end_of(channel if channel.started(command) else None)
 
     def service(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask the service about this sandbox."""
@@ -73,6 +82,12 @@ class Control:
             self.raise_death()
         return self.connection.request_fd(op, sandbox=self.sandbox_id, **fields)
 
+    def service_channel(self, op: str) -> tuple[dict[str, Any], Channel]:
+        """Ask the service for another sandbox in the place of this one: what it says, and the channel to its init."""
+        if self.death is not None:
+            self.raise_death()
+        return self.connection.request_channel(op, sandbox=self.sandbox_id)
+
     def raise_death(self) -> NoReturn:
         """Raise SandboxDied with the cause, asking the service for it the first time."""
         if self.death is None:
@@ -82,10 +97,17 @@ class Control:
 
     def _call(self, op: str, timeout: float | None, fields: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         self._check_usable()
+        channel = self.channel
         try:
-            return self.channel.call(op, (), timeout, **fields)
+            return channel.call(op, (), timeout, **fields)
         except ChannelClosed:
-            self.raise_death()
+            self._raise_end_of(channel)
+
+    def _raise_end_of(self, channel: Channel | None) -> NoReturn:
+        """The sandbox behind `channel` has ended: by what has ended this one, unless it was replaced before."""
+        if channel is not self.channel:
+            raise SandboxDied(self.name, Death(reason="reset")) from None
+        self.raise_death()
 
     def _check_usable(self) -> None:
         if self.death is not None:

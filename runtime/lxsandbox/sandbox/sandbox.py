@@ -7,6 +7,7 @@ import signal as signals
 import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from subprocess import PIPE, CompletedProcess, TimeoutExpired
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lxsandbox.defaults import with_defaults
 from lxsandbox.errors import Death, ServiceLost, SpecError
+from lxsandbox.image import Image
 from lxsandbox.sandbox.calls import call_function
 from lxsandbox.sandbox.changes import Change, read_changes
 from lxsandbox.sandbox.clock import moment_after
@@ -29,9 +31,9 @@ from lxsandbox.sandbox.process import Process, start_process
 from lxsandbox.sandbox.sockets import connect_port
 from lxsandbox.sandbox.stats import Stats
 from lxsandbox.spec import SandboxSpec
+from lxsandbox.units import UNLIMITED
 
 if TYPE_CHECKING:
-    from lxsandbox.image import Image
     from lxsandbox.sandbox.pipes import Stream
 
 __all__ = ["Sandbox"]
@@ -54,6 +56,8 @@ class Sandbox:
     """
 
     ip: str | None = None
+    _keep: Callable[[Sandbox], None] | None = None
+    _required: frozenset[str] = frozenset()
 
     def __init__(self, image: str | Image = "host", *, connection: ServiceConnection | None = None, **fields: Any) -> None:
         spec, required = with_defaults(SandboxSpec.from_fields({"image": image, **fields}))
@@ -61,13 +65,21 @@ class Sandbox:
 
     @classmethod
     def from_spec(
-        cls, spec: SandboxSpec, *, required: Collection[str] | None = None, connection: ServiceConnection | None = None
+        cls,
+        spec: SandboxSpec,
+        *,
+        required: Collection[str] | None = None,
+        connection: ServiceConnection | None = None,
+        keep: Callable[[Sandbox], None] | None = None,
     ) -> Sandbox:
-        """Make one as `spec` says. `required` names its limits that must hold; None: all, and defaults are added."""
+        """Make one as `spec` says. `required` names its limits that must hold; None: all, and defaults are added.
+
+        `keep` gets each sandbox that is forked from it, or from those: who closes this one is to close them too.
+        """
         if required is None:
             spec, required = with_defaults(spec)
         sandbox = cls.__new__(cls)
-        cls._start(sandbox, spec, required, connection)
+        cls._start(sandbox, spec, required, connection, keep)
         return sandbox
 
     @classmethod
@@ -81,7 +93,13 @@ class Sandbox:
         cls._adopt(attached, SandboxSpec() if spec is None else SandboxSpec.from_json(spec), answer, control)
         return attached
 
-    def _start(self, spec: SandboxSpec, required: Collection[str], connection: ServiceConnection | None) -> None:
+    def _start(
+        self,
+        spec: SandboxSpec,
+        required: Collection[str],
+        connection: ServiceConnection | None,
+        keep: Callable[[Sandbox], None] | None = None,
+    ) -> None:
         shares_default = connection is None
         connection = default_connection() if connection is None else connection
         try:
@@ -91,6 +109,7 @@ class Sandbox:
                 release_default_connection(connection)
             raise
         control = Control(channel, connection, answer["sandbox"], answer["name"])
+        self._required, self._keep = frozenset(required), keep
         self._adopt(spec, answer, control, shares_default=shares_default)
 
     def _adopt(self, spec: SandboxSpec, answer: Mapping[str, Any], control: Control, *, shares_default: bool = False) -> None:
@@ -98,17 +117,20 @@ class Sandbox:
         self._shares_default = shares_default
         self.spec = spec
         self.image = spec.image
+        self.unheld = tuple(answer.get("unheld", ()))
+        self.final_stats: Stats | None = None
+        self._owner_pid = os.getpid()
+        self._closed = False
+        self._meet(answer)
+
+    def _meet(self, answer: Mapping[str, Any]) -> None:
         self.id = str(answer["sandbox"])
         self.name = str(answer["name"])
         self.hostname = str(answer["hostname"])
         self.pid = int(answer["pid"])
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
-        self.unheld = tuple(answer.get("unheld", ()))
         self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
-        self.final_stats: Stats | None = None
-        self._owner_pid = os.getpid()
-        self._closed = False
 
     def run(
         self,
@@ -216,6 +238,44 @@ class Sandbox:
         """
         return read_changes(self._control.service_fd("diff"))
 
+    def snapshot(self, name: str | None = None) -> Image:
+        """Keep what it has in its root now as an image, which `name` then stands for, whatever it stood for before.
+
+        It stands still meanwhile. The image has a layer more than the sandbox's own, with what `diff()` lists, and the same
+        settings: `env`, `command` and other fields of the spec are no part of it. Without a name it may be used as long as the
+        run lasts; later `lxsandbox image prune` may remove it. Equal changes of equal images give equal digests.
+
+        Raises ImageError for a bad name, for what no layer can hold, and for an image that is just a folder or a tar file.
+        """
+        return Image.from_json(self._control.service("snapshot", name=name))
+
+    def fork(self) -> Sandbox:
+        """Another sandbox with the same files: a snapshot of this one, and a sandbox of the same spec over it.
+
+        Its main command starts anew, and so do mounts: what was written to one is there as far as `diff()` lists it. It has
+        no name but its id. Close it as any other; one that is forked from a fixture's sandbox is closed with that. Raises as
+        `snapshot` does.
+        """
+        image = self.snapshot()
+        connection = None if self._shares_default else self._control.connection
+        spec = replace(self.spec, image=image.reference, name=None)
+        forked = type(self).from_spec(spec, required=self._required, connection=connection, keep=self._keep)
+        if self._keep is not None:
+            self._keep(forked)
+        return forked
+
+    def reset(self) -> None:
+        """Begin anew: from now on this is a fresh sandbox of the same spec and limits, as it was when it started.
+
+        Everything in the old one is killed, and what was written to it is gone; the log begins anew. `id`, `pid` and, unless
+        the spec has one, `hostname` are new. A command that was started before raises SandboxDied; paths stay good. One that
+        was paused runs. Raises what a start raises; the old one then goes on, except where the two cannot be there at once:
+        with `network="host"`, or a Bind of mode "rw".
+        """
+        answer, channel = self._control.service_channel("reset")
+        self._control.replace(channel, answer["sandbox"], answer["name"])
+        self._meet(answer)
+
     def update(self, **limits: Any) -> None:
         """Change limits of the running sandbox: memory, swap, cpus, pids, io, written as in the spec ("max": no bound).
 
@@ -225,7 +285,10 @@ class Sandbox:
         if unknown:
             raise SpecError(f"no such limit: {', '.join(unknown)}", hint=f"a running sandbox takes {', '.join(_UPDATABLE)}")
         checked = SandboxSpec.from_fields(limits)
-        self._control.service("update", limits={name: getattr(checked, name) for name in limits})
+        changed = {name: getattr(checked, name) for name in limits}
+        self._control.service("update", limits=changed)
+        self.spec = replace(self.spec, **changed)
+        self._required |= {name for name, value in changed.items() if value not in (None, UNLIMITED)}
 
     def pause(self) -> None:
         """Freeze every process in it, until `resume()`. Raises HostUnsupported where the host cannot freeze."""

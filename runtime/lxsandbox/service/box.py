@@ -19,6 +19,7 @@ from lxsandbox.rootfs.plan import Plan
 from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
+from lxsandbox.service.prepared import Prepared
 from lxsandbox.service.shapes import Shape
 from lxsandbox.service.sockets import MessageSocket
 from lxsandbox.spec import Limits, SandboxSpec
@@ -48,6 +49,7 @@ class Box:
         self.pid = -1
         self.log: Log | None = None
         self.peak_bytes: int | None = None
+        self.made: Prepared | None = None  # once it has been started: what it was made by
         self.root = Plan()  # what its root was made by, and the files that init wrote into it then
         self.files: list[tuple[str, str, int]] = []
         self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root
@@ -135,14 +137,15 @@ class Box:
         with theirs:
             self._go(message, theirs)
 
-    def start(self, message: wire.Message, spec: SandboxSpec) -> None:
-        """Have a parked init, or one that builds its root, become what `spec` says."""
-        self.spec = spec
-        self.name = spec.name or self.id
+    def start(self, made: Prepared) -> None:
+        """Have a parked init, or one that builds its root, become what `made` says."""
+        self.made = made
+        self.spec = made.spec
+        self.name = made.spec.name or self.id
         if self._message is None:
-            self.prime(message)
-        elif self._message != message:
-            self._go(message)
+            self.prime(made.message)
+        elif self._message != made.message:
+            self._go(made.message)
 
     def hand_over(self) -> socket.socket:
         """The client's end of the first channel to init, the caller's from now on."""

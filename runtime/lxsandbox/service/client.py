@@ -32,7 +32,7 @@ __all__ = ["Client"]
 
 _log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0
-_IN_FRONT = ("create", "close", "kill")  # what a test waits for; work done ahead gives way to it
+_IN_FRONT = ("create", "reset", "close", "kill")  # what a test waits for; work done ahead gives way to it
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -58,7 +58,19 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *("wait_main", "diff", "prewarm", "list", "figures", "settle", "leave", "image", "image_prune"),
+                *(
+                    "wait_main",
+                    "diff",
+                    "prewarm",
+                    "list",
+                    "figures",
+                    "settle",
+                    "leave",
+                    "image",
+                    "image_prune",
+                    "snapshot",
+                    "reset",
+                ),
             )
         }
 
@@ -139,6 +151,13 @@ class Client:
         self.starts.append(seconds)
         self.pool_hits += pooled
         return _introduce(box) | {"pooled": pooled, "start_seconds": seconds, "unheld": unheld}, [channel.detach()]
+
+    async def _reset(self, message: wire.Message) -> _Answer:
+        started = time.perf_counter()
+        old = self._alive(message)
+        box, channel, pooled = await self.run.reset(old)
+        self.peak_bytes = max(self.peak_bytes, old.peak_bytes or 0)
+        return _introduce(box) | {"pooled": pooled, "start_seconds": time.perf_counter() - started}, [channel.detach()]
 
     async def _attach(self, message: wire.Message) -> _Answer:
         box = self._box(message)
@@ -260,8 +279,14 @@ class Client:
     async def _image(self, message: wire.Message) -> _Answer:
         text = str(message["image"])
         found = await self.run.images.find(text, pull=self.pull, offline=self.offline, lock=self.lock)
-        described = Image(reference=text) if found.config is None else found.config.described(text, found.digest)
+        held = found.held
+        described = Image(reference=text) if held is None else held.config.described(text, held.descriptor.digest)
         return asdict(described), []
+
+    async def _snapshot(self, message: wire.Message) -> _Answer:
+        name = message.get("name")
+        image = await self.run.snapshots.take(self._alive(message), None if name is None else str(name))
+        return asdict(image), []
 
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))

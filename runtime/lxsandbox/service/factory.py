@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lxsandbox.cgroups import CgroupTree
@@ -147,12 +147,13 @@ class Factory:
         elif not await self._child_succeeds({"op": "remove", "path": path}, []):
             raise OSError(f"{path} could not be removed")
 
-    async def unpack(self, stream: int, report: int, path: str, *, form: str = "root") -> bool:
-        """Unpack the tar stream behind `stream` into `path` with the ids of the run's mapping; False when it failed.
+    async def unpack(self, stream: int, path: str, *, form: str = "root") -> str | None:
+        """Unpack the tar stream behind `stream` into `path` with the ids of the run's mapping.
 
-        `form` is `root`, or `layer` for an archive with whiteouts: see `images.unpack`.
+        `form` is `root`, or `layer` for an archive with whiteouts: see `images.unpack`. None when it is done, else what went
+        wrong, as far as is known.
         """
-        return await self._child_succeeds({"op": "unpack", "path": path, "form": form}, [stream, report])
+        return await self._told({"op": "unpack", "path": path, "form": form}, [stream])
 
     async def pack(self, box: Box, sink: int) -> None:
         """Write what has changed in the box's root to the descriptor `sink`, as the tar archive of an OCI layer.
@@ -179,16 +180,24 @@ class Factory:
             points = await mount_points(box)
             with contextlib.ExitStack() as opened:
                 request, fds = packing_request(box, form, points, self.spawner.userns, opened)
-                report, report_end = os.pipe2(os.O_CLOEXEC)
-                opened.callback(os.close, report)
-                try:
-                    done = await self._child_succeeds(request, [sink, report_end, *fds], _PACKING_SECONDS)
-                finally:
-                    os.close(report_end)
-                said = os.read(report, 4096).decode("utf-8", "replace")
+                said = await self._told(request, [sink], fds, deadline_seconds=_PACKING_SECONDS)
         if box.ending:
             raise SandboxDied(box.name, await box.wait_ended(_DEADLINE_SECONDS))
-        return None if done else said
+        return said
+
+    async def _told(
+        self, request: dict[str, Any], first: list[int], rest: Sequence[int] = (), *, deadline_seconds: float | None = None
+    ) -> str | None:
+        """None when a child of the spawner's has succeeded, else what it said; between its descriptors goes one to say it to."""
+        report, report_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                done = await self._child_succeeds(request, [*first, report_end, *rest], deadline_seconds)
+            finally:
+                os.close(report_end)
+            return None if done else os.read(report, 4096).decode("utf-8", "replace")
+        finally:
+            os.close(report)
 
     async def _child_succeeds(self, request: dict[str, Any], fds: list[int], deadline_seconds: float | None = None) -> bool:
         """Whether a child of the spawner's exits with 0. Raises SandboxError when it has not ended in time; it is killed then."""

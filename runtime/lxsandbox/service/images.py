@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,11 +33,14 @@ _AT_ONCE = 2  # layers unpacked at the same time; each has a process of its own 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What a sandbox is made over: the root's layers, what the image says of how it is to be run, and its manifest's digest."""
+    """What a sandbox is made over: the root's layers, and the image in the store, where it is not just a root."""
 
     root: ImageRoot
-    config: ImageConfig | None = None
-    digest: str = ""
+    held: HeldImage | None = None
+
+    @property
+    def config(self) -> ImageConfig | None:
+        return None if self.held is None else self.held.config
 
 
 HOST = Image(ImageRoot(layers=None))
@@ -49,6 +52,7 @@ class Images:
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
         self._found: dict[tuple[str, str, bool], asyncio.Task[Image]] = {}
+        self._made: dict[str, Image] = {}  # by this run itself, by what names each
         self._held: list[HeldImage] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._library: Library | None = None
@@ -61,8 +65,10 @@ class Images:
         """The image, ready to be the root of a sandbox; with `lock`, a file's path, by the digest there. Raises ImageError."""
         if text == "host":
             return HOST
-        library = await self._open()
+        library = await self.open()
         parsed = await asyncio.to_thread(library.parse, text)
+        if (made := self._made.get(str(parsed))) is not None:
+            return made
         if lock:
             parsed = await asyncio.to_thread(self._pinned, library, parsed, lock)
         if parsed.transport in ("dir", "tar"):
@@ -76,13 +82,14 @@ class Images:
 
     async def prune(self, *, every: bool, at_most_bytes: int | None) -> Pruned:
         """Remove from the store what may go: see `Store.prune`, whose `all` is `every`. Raises ImageError."""
-        library = await self._open()
+        library = await self.open()
         return await asyncio.to_thread(library.store.prune, all=every, at_most_bytes=at_most_bytes)
 
-    async def _open(self) -> Library:
+    async def open(self) -> Library:
+        """The library that the images come from."""
         async with self._opening:
             if self._library is None:
-                self._library = await asyncio.to_thread(_library, self._in_loop(self._factory.remove_tree))
+                self._library = await asyncio.to_thread(_library, self.in_loop(self._factory.remove_tree))
             return self._library
 
     async def _bare(self, reference: Reference) -> Image:
@@ -93,9 +100,9 @@ class Images:
             async def unpack(source: str, folder: str) -> None:
                 await self._unpack(str(reference), source, folder, form="root")
 
-            remove = self._in_loop(self._factory.remove_tree)
+            remove = self.in_loop(self._factory.remove_tree)
             try:
-                path = await asyncio.to_thread(root_of_tar, path, self._in_loop(unpack), remove)
+                path = await asyncio.to_thread(root_of_tar, path, self.in_loop(unpack), remove)
             except OSError as error:
                 raise ImageError(f"image {reference} cannot be unpacked: {error}") from error
         return Image(ImageRoot(layers=(path,)))
@@ -107,9 +114,12 @@ class Images:
         name = reference.familiar()
         store = library.store
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        config = held.config
-        wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
-        return Image(ImageRoot(layers=_seen(folders), folders=wanted), config, held.descriptor.digest)
+        return _image(held, _seen(folders[::-1]))
+
+    def remember(self, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
+        """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
+        self._held.append(held)
+        self._made.update(dict.fromkeys(names, _image(held, _seen(layers))))
 
     def _pinned(self, library: Library, reference: Reference, path: str) -> Reference:
         from lxsandbox.images.lock import Lock
@@ -139,12 +149,12 @@ class Images:
 
         async with self._turns:
             try:
-                return await asyncio.to_thread(store.layer, diff_id, self._in_loop(unpack), ids=self._ids)
+                return await asyncio.to_thread(store.layer, diff_id, self.in_loop(unpack), ids=self.ids)
             except OSError as error:
                 raise ImageError(f"layer {digest} of image {image} cannot be unpacked: {error}") from error
 
     @property
-    def _ids(self) -> str:
+    def ids(self) -> str:
         """What tells apart trees whose files have other owners on this host."""
         shifted = self._factory.mapping.spawner_uids
         return "-".join(["ids", *(str(outside) for _, outside, _ in shifted)]) if shifted else "host"
@@ -154,21 +164,17 @@ class Images:
         from lxsandbox.images.compression import pump
 
         stream, sink = os.pipe2(os.O_CLOEXEC)
-        report, report_end = os.pipe2(os.O_CLOEXEC)
         pumping = asyncio.get_running_loop().run_in_executor(None, pump, source, sink)
         try:
-            done = await self._factory.unpack(stream, report_end, folder, form=form)
+            said = await self._factory.unpack(stream, folder, form=form)
         finally:
             os.close(stream)
-            os.close(report_end)
-            said = os.read(report, 4096).decode("utf-8", "replace")
-            os.close(report)
         digest = await pumping
-        if not done:
+        if said is not None:
             raise ImageError(f"image {image} is refused: {said or 'it could not be unpacked'}")
         return digest
 
-    def _in_loop(self, work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
+    def in_loop(self, work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
         """A function that threads call, and that has the event loop do it."""
         loop = asyncio.get_running_loop()
         return lambda *arguments: asyncio.run_coroutine_threadsafe(work(*arguments), loop).result()
@@ -190,10 +196,16 @@ def _library(remove: Callable[[str], None]) -> Library:
     return Library(Store(remove=remove))
 
 
+def _image(held: HeldImage, layers: tuple[str, ...]) -> Image:
+    config = held.config
+    wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
+    return Image(ImageRoot(layers=layers, folders=wanted), held)
+
+
 def _seen(folders: Sequence[str]) -> tuple[str, ...]:
-    """Of layers, lowest first, those that show, uppermost first: overlayfs takes no mark on the root of a layer for one."""
+    """Of layers, uppermost first, those that show: overlayfs takes no mark on the root of a layer for one."""
     seen: list[str] = []
-    for folder in reversed(folders):
+    for folder in folders:
         seen.append(folder)
         with contextlib.suppress(OSError):  # mostly ENODATA
             if os.getxattr(folder, "user.overlay.opaque") == b"y":

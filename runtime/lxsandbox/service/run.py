@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from lxsandbox import wire
-from lxsandbox.errors import Death
+from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
-from lxsandbox.service.shapes import Shape, go_message, shape_of
-from lxsandbox.spec import Limits, SandboxSpec
+from lxsandbox.service.prepared import Prepared
+from lxsandbox.service.shapes import go_message, shape_of
+from lxsandbox.service.snapshots import Snapshots
+from lxsandbox.spec import Bind, Limits, SandboxSpec
 
 __all__ = ["Run"]
 
@@ -33,6 +35,7 @@ class Run:
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
         self.images = Images(factory)
+        self.snapshots = Snapshots(factory, self.images)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -61,42 +64,71 @@ class Run:
         for boxes in (self.factory.boxes, self._past):
             if name in boxes:
                 yield boxes[name]
-            yield from (box for box in boxes.values() if box.name == name and box.owner is not None)
+            called = [box for box in boxes.values() if box.name == name and box.owner is not None]
+            yield from sorted(called, key=lambda box: box.ending)
 
-    async def _prepare(self, spec: SandboxSpec, owner: Client) -> tuple[Shape, SandboxSpec, wire.Message]:
-        """The shape of a spec, the spec with all that its image says, and what init is told. Raises SandboxError."""
+    async def _prepare(self, spec: SandboxSpec, owner: Client) -> Prepared:
+        """What a sandbox of this spec is made by. Raises SandboxError."""
         image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
         more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}
-        return shape, full, go_message(full, shape.facts, owner.env) | more
+        return Prepared(image, shape, full, go_message(full, shape.facts, owner.env) | more)
 
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
-        shape, spec, message = await self._prepare(spec, owner)
-
-        def start(box: Box) -> None:
-            box.owner = owner
-            self._remember(box)
-            box.start(message, spec)
-
-        box = self.pool.take(shape)
-        pooled = box is not None
+        made = await self._prepare(spec, owner)
+        box, pooled = await self._built(made, limits, lambda box: self._start(box, made, owner))
         try:
-            if box is None:
-                box = await self.factory.build(shape, limits, start)
-            else:
-                if box.limits != limits:
-                    box.cgroup.update(limits)
-                    box.limits = limits
-                start(box)
             await box.started()
         except BaseException:
-            if box is not None:
-                box.end(Death(reason="failed"))
+            box.end(Death(reason="failed"))
             raise
-        self.pool.used(shape, limits, message)
+        self.pool.used(made.shape, limits, made.message)
+        return box, box.hand_over(), pooled
+
+    async def _built(self, made: Prepared, limits: Limits, then: Callable[[Box], None]) -> tuple[Box, bool]:
+        """A parked sandbox, or one told more by `then` as soon as may be; and whether it came from the pool."""
+        box = self.pool.take(made.shape)
+        if box is None:
+            return await self.factory.build(made.shape, limits, then), False
+        try:
+            if box.limits != limits:
+                box.cgroup.update(limits)
+                box.limits = limits
+            then(box)
+        except BaseException:
+            box.end(Death(reason="failed"))
+            raise
+        return box, True
+
+    def _start(self, box: Box, made: Prepared, owner: object) -> None:
+        box.owner = owner
+        self._remember(box)
+        box.start(made)
+
+    async def reset(self, old: Box) -> tuple[Box, socket.socket, bool]:
+        """A running sandbox such as `old` was at its start, which has ended then; the rest is as from `create`.
+
+        Raises SandboxError; `old` goes on then, unless it had to make room for the other.
+        """
+        async with old.moving:
+            if old.ending or old.made is None:
+                raise SandboxDied(old.name, await old.ended)
+            made = replace(old.made, spec=old.spec)
+            box, pooled = await self._built(made, old.limits, lambda _: None)
+            try:
+                if _is_alone(made.spec):
+                    old.end(Death(reason="reset"))
+                    await old.ended
+                self._start(box, made, old.owner)
+                await box.started()
+            except BaseException:
+                box.end(Death(reason="failed"))
+                raise
+            old.end(Death(reason="reset"))
+        self.pool.used(made.shape, old.limits, made.message)
         return box, box.hand_over(), pooled
 
     def _remember(self, box: Box) -> None:
@@ -109,8 +141,8 @@ class Run:
 
     async def prewarm(self, spec: SandboxSpec, limits: Limits, owner: Client, count: int) -> None:
         """Keep `count` sandboxes of this spec's shape ready."""
-        shape, _, message = await self._prepare(spec, owner)
-        self.pool.want(shape, limits, message, count)
+        made = await self._prepare(spec, owner)
+        self.pool.want(made.shape, limits, made.message, count)
 
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
@@ -118,6 +150,12 @@ class Run:
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.snapshots.close()
         await self.images.close()
         await asyncio.to_thread(self.factory.tree.remove)
         self.factory.close()
+
+
+def _is_alone(spec: SandboxSpec) -> bool:
+    """Whether no other sandbox of this spec can do its work at the same time: a port or a folder of the host is its own."""
+    return spec.network == "host" or any(isinstance(mount, Bind) and mount.mode == "rw" for mount in spec.mounts)

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from lxsandbox.cli.image.stored import facts_of, new_name, parse_here
+from lxsandbox.cli.image.stored import facts_of, parse_here
 from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.cli.waiting import slow_notice
 from lxsandbox.errors import ImageError
@@ -28,7 +28,7 @@ def import_image(source: str, name: str, as_json: bool) -> None:
     --json prints an object: name, reference (with everything filled in), digest.
     """
     library = Library()
-    target = new_name(library, name)
+    target = library.new_name(name)
     reference = _source(library, source)
     with slow_notice(f"importing {source}"), library.get(reference) as image:
         library.store.tag(str(target), image.descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.stored import facts_of, held, new_name
+from lxsandbox.cli.image.stored import facts_of, held
 from lxsandbox.cli.image.transferring import shown_progress
 from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.images.fetching import open_registry
@@ -28,7 +28,7 @@ def push_image(name: str, reference: str | None, quiet: bool, as_json: bool) -> 
     --json prints an object: name, reference (with everything filled in) of where it is now, and digest.
     """
     library = Library()
-    target = new_name(library, reference or name)
+    target = library.new_name(reference or name)
     with (
         held(library, name) as image,
         open_registry(target.host) as registry,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from lxsandbox.errors import ImageError
 from lxsandbox.images.documents import Descriptor
 from lxsandbox.images.library import NAMED, Library, store_name
-from lxsandbox.images.references import Reference, RegistryReference, parse_reference
+from lxsandbox.images.references import Reference, parse_reference
 from lxsandbox.images.store import Store
 
-__all__ = ["Stored", "facts_of", "find_name", "held", "new_name", "parse_here", "shown_name"]
+__all__ = ["Stored", "facts_of", "find_name", "held", "parse_here", "shown_name"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,16 +61,6 @@ def find_name(store: Store, reference: Reference, text: str) -> tuple[str, Descr
     familiar = reference.familiar()
     hint = f"`lxsandbox image ls` lists those that are; `lxsandbox image pull '{familiar}'` fetches it"
     raise ImageError(f"image {familiar} is not in the store", hint=hint)
-
-
-def new_name(library: Library, text: str) -> RegistryReference:
-    """What an image is to be called from now on. Raises ImageError for what is no name of its own."""
-    reference = parse_here(library, text)
-    if not isinstance(reference, RegistryReference):
-        raise ImageError(f"{text!r:.300} is no name for an image", hint="a name is [HOST/]NAME[:TAG], as in team/app:1")
-    if reference.digest:
-        raise ImageError(f"{text!r:.300} has a digest, which nobody can choose", hint=f"leave @{reference.digest} out")
-    return reference
 
 
 def facts_of(name: str, digest: str) -> dict[str, str]:

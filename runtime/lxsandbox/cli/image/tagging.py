@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.stored import facts_of, held, new_name
+from lxsandbox.cli.image.stored import facts_of, held
 from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.images.library import Library
 
@@ -21,7 +21,7 @@ def tag_image(source: str, name: str, as_json: bool) -> None:
     --json prints an object: name, reference (with everything filled in), digest.
     """
     library = Library()
-    target = new_name(library, name)
+    target = library.new_name(name)
     with held(library, source) as image:
         library.store.tag(str(target), image.descriptor)
     if as_json:

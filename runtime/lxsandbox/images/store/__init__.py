@@ -6,8 +6,9 @@ Names reach manifests, manifests reach blobs and layers; leases hold what live p
 from lxsandbox.images.store.folder import cache_folder
 from lxsandbox.images.store.layers import layer_key
 from lxsandbox.images.store.leases import Lease
+from lxsandbox.images.store.names import check_name
 from lxsandbox.images.store.prune import Pruned, Usage
 from lxsandbox.images.store.store import Sizes, Store
 from lxsandbox.images.store.tar_roots import root_of_tar
 
-__all__ = ["Lease", "Pruned", "Sizes", "Store", "Usage", "cache_folder", "layer_key", "root_of_tar"]
+__all__ = ["Lease", "Pruned", "Sizes", "Store", "Usage", "cache_folder", "check_name", "layer_key", "root_of_tar"]

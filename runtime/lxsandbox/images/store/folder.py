@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from lxsandbox.errors import ImageError
 
-__all__ = ["cache_folder", "exclusive", "make_private", "open_layout", "try_exclusive", "write_whole"]
+__all__ = ["cache_folder", "exclusive", "make_private", "open_layout", "remove_lock", "try_exclusive", "write_whole"]
 
 _FOLDERS = ("blobs", "fetching", "layers", "leases", "locks")
 _LAYOUT_VERSION = "1.0.0"  # image-spec, image-layout.md, "oci-layout file"
@@ -130,6 +130,12 @@ def try_exclusive(folder: str, name: str) -> Generator[bool]:
         return
     with held:
         yield True
+
+
+def remove_lock(folder: str, name: str) -> None:
+    """Remove a lock that nobody but the caller ever asks for: of others, the file must stay."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_lock_path(folder, name))
 
 
 def _lock_path(folder: str, name: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from lxsandbox.errors import ImageError, SandboxError
 from lxsandbox.images.digests import check_digest, is_digest
-from lxsandbox.images.store.folder import exclusive, make_private, try_exclusive, write_whole
+from lxsandbox.images.store.folder import exclusive, make_private, remove_lock, try_exclusive, write_whole
 
 __all__ = ["Layers", "Seal", "diff_id_of", "is_layer_key", "layer_key"]
 
@@ -111,9 +111,45 @@ class Layers:
             os.utime(f"{place}.seal")
         return place
 
+    def add(self, fill: Callable[[str], str], *, ids: str) -> str:
+        """The folder of a layer whose diff id nobody knows before `fill(folder)`, which fills a new one, returns it.
+
+        What `fill` raises is passed on and leaves nothing.
+        """
+        # Under a digest that is nothing's until then: what a killed maker leaves is found and removed as any other's.
+        unknown = layer_key(f"sha256:{secrets.token_hex(32)}", ids=ids)
+        try:
+            with exclusive(self._store, _lock_name(unknown)):
+                return self._adopt(fill, self.path(unknown), ids)
+        finally:
+            remove_lock(self._store, _lock_name(unknown))
+
+    def _adopt(self, fill: Callable[[str], str], unknown: str, ids: str) -> str:
+        diff_id = ""
+
+        def filled(folder: str) -> None:
+            nonlocal diff_id
+            diff_id = fill(folder)
+
+        part = self._part(unknown, filled)
+        key = layer_key(diff_id, ids=ids)
+        try:
+            with exclusive(self._store, _lock_name(key)):
+                if not self._is_whole(self.path(key)):
+                    _put_away(self.path(key))
+                    self._settle(part, self.path(key))
+        finally:
+            if os.path.isdir(part):
+                self._remove(part)
+        return self.path(key)
+
     def _make(self, place: str, unpack: Callable[[str], None]) -> None:
-        make_private(os.path.dirname(place))
         _put_away(place)
+        self._settle(self._part(place, unpack), place)
+
+    def _part(self, place: str, unpack: Callable[[str], None]) -> str:
+        """A new folder beside `place` with what `unpack` has put there."""
+        make_private(os.path.dirname(place))
         part = f"{place}.part"
         if os.path.lexists(part):  # its maker was killed
             self._remove(part)
@@ -124,6 +160,10 @@ class Layers:
             if os.path.isdir(part):
                 self._remove(part)
             raise
+        return part
+
+    def _settle(self, part: str, place: str) -> None:
+        """Make the folder `part` the layer at `place`, where none is."""
         seal = Seal.of(part)
         os.rename(part, place)
         write_whole(f"{place}.seal", json.dumps(asdict(seal)).encode())

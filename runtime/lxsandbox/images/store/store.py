@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.digests import check_digest
-from lxsandbox.images.documents import Descriptor, Index, Manifest
+from lxsandbox.images.documents import LARGEST_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_manifest
 from lxsandbox.images.store.folder import cache_folder, exclusive, open_layout
 from lxsandbox.images.store.layers import Layers, is_layer_key, layer_key
 from lxsandbox.images.store.leases import Held, Lease, Leases
@@ -90,6 +90,14 @@ class Store:
 
     # Images
 
+    def with_digest(self, digest: str) -> Descriptor | None:
+        """The image whose manifest, or index, has this digest; None where there is none. Raises ImageError for another blob."""
+        if not self.blobs.has(digest):
+            return None
+        data = self.blobs.read(digest, at_most=LARGEST_DOCUMENT_BYTES)
+        found = parse_manifest(data, what=f"manifest {digest}")
+        return Descriptor(media_type=found.media_type, digest=digest, size=len(data))
+
     def document(self, descriptor: Descriptor) -> Manifest | Index:
         """The manifest or index that `descriptor` is of, verified. Raises ImageError."""
         return document(self.blobs, descriptor)
@@ -135,6 +143,13 @@ class Store:
         when another process takes over ten minutes.
         """
         return self._layers.make(layer_key(diff_id, ids=ids), unpack)
+
+    def new_layer(self, fill: Callable[[str], str], *, ids: str) -> str:
+        """The folder of a layer whose digest nobody knows yet: `fill(folder)` fills a new one, and returns its diff id.
+
+        The diff id must be held by then. What `fill` raises is passed on, and nothing is left.
+        """
+        return self._layers.add(fill, ids=ids)
 
     # Use
 
