@@ -52,6 +52,7 @@ class Settings(NamedTuple):
     prewarm: int = 0
     pull: Pull = "missing"
     offline: bool = False
+    locked: bool = False
 
 
 def _count_or_max(text: str) -> int | str:
@@ -95,6 +96,14 @@ OPTIONS = (
         "pull", "{missing,always,never}", "when a registry is asked for an image (missing: if it is not stored)", _pull, False
     ),
     Option("offline", "", "fetch no image over the network: one that is not stored fails its tests (false)", _truth, False, True),
+    Option(
+        "locked",
+        "",
+        "only images that lxsandbox.lock in the rootdir pins, by digest (false)",
+        _truth,
+        False,
+        True,
+    ),
 )
 _SETTINGS = pytest.StashKey[Settings]()
 

@@ -1,4 +1,4 @@
-"""The limits that a sandbox has when nobody asked for any: one place for fixtures, `Sandbox()` and the command line."""
+"""What holds where nobody asked for anything else: one place for fixtures, `Sandbox()` and the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from lxsandbox.units import UNLIMITED
 if TYPE_CHECKING:
     from lxsandbox.spec import SandboxSpec
 
-__all__ = ["DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "with_defaults"]
+__all__ = ["DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "LOCK_NAME", "with_defaults"]
+
+LOCK_NAME = "lxsandbox.lock"  # beside the tests
 
 DEFAULT_MEMORY = "512M"
 DEFAULT_PIDS = 512

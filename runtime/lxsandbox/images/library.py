@@ -138,6 +138,9 @@ class Library:
             return self._with_digest(reference.digest, lease)
         name = store_name(reference)
         named = None if name is None else self.store.named(name)
+        if named is None and isinstance(reference, RegistryReference) and reference.digest:
+            # By whatever name it came: what has the digest is the image.
+            named = next((each for each in self.store.names().values() if each.digest == reference.digest), None)
         if named is None:
             return None
         lease.add([named])

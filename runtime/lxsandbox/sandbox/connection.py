@@ -63,12 +63,13 @@ class ServiceConnection:
         start: bool = True,
         pull: Pull = "missing",
         offline: bool = False,
+        lock: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Connect to the service of the run in `folder` (default: a new run), starting it where there is none.
 
         `observer`: a client that keeps nothing alive. `pull`: when a registry is asked for an image that this client's sandboxes
-        are over; `offline`: nothing is fetched for them over the network. Raises ServiceLost where there is no service and
-        `start` is False, or where it does not start.
+        are over; `offline`: nothing is fetched for them over the network; `lock`: a file of `lxsandbox image lock`, and only the
+        images in it may be used. Raises ServiceLost where there is no service and `start` is False, or where it does not start.
         """
         greeting = {
             "label": label,
@@ -77,6 +78,7 @@ class ServiceConnection:
             "env": shown_variables(),
             "pull": pull,
             "offline": offline,
+            "lock": "" if lock is None else os.path.abspath(lock),
             **({"defaults": dict(defaults)} if defaults else {}),
         }
         if folder is not None:

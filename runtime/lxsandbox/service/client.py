@@ -49,6 +49,7 @@ class Client:
         self.env: dict[str, str] = {}
         self.pull: Pull = "missing"
         self.offline = False
+        self.lock = ""
         self.starts: list[float] = []
         self.pool_hits = 0
         self.peak_bytes = 0
@@ -124,6 +125,7 @@ class Client:
         self.env = check_env(message.get("env") or {})
         self.pull = message.get("pull") or "missing"
         self.offline = bool(message.get("offline"))
+        self.lock = str(message.get("lock") or "")
         run = self.run
         if not self.observer:
             run.factory.keep_blanks()
@@ -278,7 +280,7 @@ class Client:
 
     async def _image(self, message: wire.Message) -> _Answer:
         text = str(message["image"])
-        found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
+        found = await self.run.images.find(text, pull=self.pull, offline=self.offline, lock=self.lock)
         held = found.held
         described = Image(reference=text) if held is None else held.config.described(text, held.descriptor.digest)
         return asdict(described), []

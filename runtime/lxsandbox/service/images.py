@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
     from lxsandbox.images.documents import Descriptor
     from lxsandbox.images.library import HeldImage, Library
+    from lxsandbox.images.lock import Lock
     from lxsandbox.images.references import Reference
     from lxsandbox.images.registry.progress import Progress
     from lxsandbox.images.store import Pruned, Store
@@ -57,21 +58,24 @@ class Images:
         self._held: list[HeldImage] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.library: Library  # once it is open
+        self._locks: dict[str, Lock] = {}
         self._opening = asyncio.Lock()
         self._is_open = False
         self._counting = threading.Lock()
         self.fetching = 0  # threads that wait for a source, perhaps for long
 
-    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False) -> Image:
-        """The image, ready to be the root of a sandbox. Raises ImageError."""
+    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False, lock: str = "") -> Image:
+        """The image, ready to be the root of a sandbox; with `lock`, a file's path, by the digest there. Raises ImageError."""
         if text == "host":
             return HOST
         library = await self.open()
         parsed = await asyncio.to_thread(library.parse, text)
-        if parsed.transport in ("dir", "tar"):
-            return await self._bare(parsed)
         if (made := self._made.get(str(parsed))) is not None:
             return made
+        if lock:
+            parsed = await asyncio.to_thread(self._pinned, library, parsed, lock)
+        if parsed.transport in ("dir", "tar"):
+            return await self._bare(parsed)
         key = (await asyncio.to_thread(_identity, parsed), pull, offline)
         task = self._found.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
@@ -147,6 +151,13 @@ class Images:
         """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
         self._held.append(held)
         self._made.update(dict.fromkeys(names, _image(held, _seen(layers))))
+
+    def _pinned(self, library: Library, reference: Reference, path: str) -> Reference:
+        from lxsandbox.images.lock import Lock
+
+        if path not in self._locks:  # read once: a run has one image by one name, also when the file is written meanwhile
+            self._locks[path] = Lock.read(path)
+        return self._locks[path].pinned(reference, library.platform)
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
         with self._counted():

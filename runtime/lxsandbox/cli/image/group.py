@@ -18,6 +18,7 @@ _COMMANDS = {
     "import": "lxsandbox.cli.image.importing:import_image",
     "export": "lxsandbox.cli.image.exporting:export_image",
     "tag": "lxsandbox.cli.image.tagging:tag_image",
+    "lock": "lxsandbox.cli.image.locking:lock_images",
     "rm": "lxsandbox.cli.image.removing:remove_images",
     "prune": "lxsandbox.cli.image.pruning:prune_images",
 }

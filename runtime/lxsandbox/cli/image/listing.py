@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lxsandbox.cli.image.stored import shown_name
+from lxsandbox.cli.image.stored import facts_of, shown_name
 from lxsandbox.cli.output import age_of, json_option, print_json, print_table
 from lxsandbox.errors import ImageError
 from lxsandbox.images.building.fetching import STEPS
@@ -65,9 +65,7 @@ class _Listed:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "reference": self.reference,
-            "digest": self.digest,
+            **facts_of(self.reference, self.digest),
             "created": self.created,
             "size_bytes": self.sizes.own,
             "shared_bytes": self.sizes.shared,
