@@ -155,6 +155,21 @@ def test_a_tar_that_is_added_is_unpacked_and_one_that_is_copied_is_not(start: St
     assert sorted(box.check_output(["ls", "/opt"]).split()) == ["busybox", "deep", "outside", "tree.tar.gz"]
 
 
+def test_no_link_of_an_archive_leads_out_of_the_image(start: Start, project: Path, place: Path) -> None:
+    (place / "outside").mkdir(mode=0o777)
+    with tarfile.open(project / "tree.tar", "w") as archive:
+        for name, target in (("link", str(place / "outside")), ("up", "../../../../../../.." + str(place / "outside"))):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+            archive.addfile(tarfile.TarInfo(f"{name}/{name}-file"))
+    image = write(project, f"RUN mkdir -p {place}/outside\nADD tree.tar /x/\n")
+
+    box = start(image)
+    assert sorted(box.check_output(["ls", f"{place}/outside"]).split()) == ["link-file", "up-file"]
+    assert os.listdir(place / "outside") == []
+
+
 def test_what_dockerignore_names_is_not_there(start: Start, project: Path) -> None:
     (project / ".dockerignore").write_text("# secrets\n*.key\nskipped\n!skipped/but/this\nContainerfile\n.dockerignore\n")
     (project / "a.key").write_text("secret")
