@@ -96,6 +96,7 @@ LINKS = {
     "link out by parents": taken(lambda out: folder(b"a") + link(b"a/x", _UP + b"b") + file(b"a/x/f"), "a", "a/x", "b", "b/f"),
     "links in a chain": taken(link(b"a", _UP) + link(b"b", b"a/c") + file(b"b/file"), "a", "b", "c", "c/file"),
     "links in a circle": refused(link(b"a", b"b") + link(b"b", b"a") + file(b"a/x") + END, "'a/x': leads through too many"),
+    "a link to itself in a known folder's place": taken(folder(b"a") + folder(b"a/b") + link(b"a", b"a"), "a"),
     "a link to itself": refused(link(b"a", b"a") + file(b"a/x") + END, "leads through too many symbolic links"),
     "a long chain": refused(
         b"".join(link(b"%d" % n, b"%d" % (n + 1)) for n in range(1000)) + file(b"0/x") + END, "too many symbolic links"

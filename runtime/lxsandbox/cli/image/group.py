@@ -14,6 +14,7 @@ _COMMANDS = {
     "history": "lxsandbox.cli.image.history:show_history",
     "pull": "lxsandbox.cli.image.pulling:pull_image",
     "push": "lxsandbox.cli.image.pushing:push_image",
+    "build": "lxsandbox.cli.image.building:build_image",
     "import": "lxsandbox.cli.image.importing:import_image",
     "export": "lxsandbox.cli.image.exporting:export_image",
     "tag": "lxsandbox.cli.image.tagging:tag_image",
@@ -23,7 +24,7 @@ _COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, places=_COMMANDS, short_help="Images: list, fetch, import, export, remove.")
+@click.group(cls=LazyGroup, places=_COMMANDS, short_help="Images: list, fetch, build, import, export, remove.")
 def image() -> None:
     """Look at this user's images, fetch others, and remove what is not needed.
 

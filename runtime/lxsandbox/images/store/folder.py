@@ -127,14 +127,17 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: str, name: str) -> Generator[None]:
-    """Hold the lock `name` of the store in `folder`, alone of all processes and threads. Raises ImageError after ten minutes."""
+def exclusive(folder: str, name: str, *, at_most_seconds: float = _LOCK_SECONDS) -> Generator[None]:
+    """Hold the lock `name` of the store in `folder`, alone of all processes and threads.
+
+    Raises ImageError when another has had it for `at_most_seconds`, ten minutes.
+    """
     path = _lock_path(folder, name)
     try:
-        held = FileLock(path).acquire(timeout=_LOCK_SECONDS, poll_interval=_POLL_SECONDS)
+        held = FileLock(path).acquire(timeout=at_most_seconds, poll_interval=_POLL_SECONDS)
     except Timeout:
         hint = f"`fuser {path}` names it: see whether it hangs, and end it; no more is lost than what it was doing"
-        raise ImageError(f"another process has held {path} for {_LOCK_SECONDS:.0f} s", hint=hint) from None
+        raise ImageError(f"another process has held {path} for {at_most_seconds:.0f} s", hint=hint) from None
     with held:
         yield
 

@@ -96,7 +96,7 @@ class Archive:
         try:
             entry = parse_header(block)
             if self._global or records:
-                apply_pax(entry, self._global | dict(records))
+                apply_pax(entry, self._effective(dict(records)))
             if long_name:
                 entry.name = long_name
             if long_link:
@@ -113,6 +113,10 @@ class Archive:
         self._entries += 1
         self._left, self._padding = entry.size, -entry.size % BLOCK_BYTES
         return entry
+
+    def _effective(self, records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Of an entry's own records and the global ones those that count; an own one without a value takes a global one away."""
+        return {key: value for key, value in (self._global | records).items() if value or key not in self._global}
 
     def _announce(self, size: int) -> None:
         """Count what is to come. Raises Refused where it is too much."""

@@ -1,5 +1,6 @@
 """The folders of a root in the making: where a path really leads, and what they get when nothing more is made in them."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -17,6 +18,8 @@ _MOST_LINKS = 40  # followed for one path, as in the kernel (path_resolution(7))
 _MOST_KNOWN = 16_384
 _MOST_HELD_BYTES = 256 << 20
 _HELD_BYTES_EACH = 256  # about what Python takes for one
+# Another entry has put something else in the place of a folder, or of one above it; also a link that leads to itself.
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -114,8 +117,10 @@ class Folders:
         for inode, (place, mode, mtime_ns, acls) in self._unfinished.items():
             try:
                 fd = os.open(place, _OPEN)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # another entry has replaced it
+            except OSError as error:
+                if error.errno not in _REPLACED:
+                    raise Refused(f"entry {quoted(place)}: {error.strerror}") from error
+                continue
             try:
                 if os.stat(fd).st_ino == inode:
                     self._attributes.finish_folder(fd, mode, mtime_ns, acls)
