@@ -37,7 +37,7 @@ class Option(NamedTuple):
 
     @property
     def flag(self) -> str:
-        return f"--sandbox-{self.name}"
+        return f"--sandbox-{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
@@ -53,6 +53,8 @@ class Settings(NamedTuple):
     pull: Pull = "missing"
     offline: bool = False
     locked: bool = False
+    cache_dir: str | None = None
+    cache_size: int | str | None = None
 
 
 def _count_or_max(text: str) -> int | str:
@@ -75,6 +77,12 @@ def _pull(text: str) -> str:
     if text not in _PULLS:
         raise ValueError(f"choose from {', '.join(_PULLS)}")
     return text
+
+
+def _size_or_max(text: str) -> int | str:
+    from lxsandbox.units import parse_size
+
+    return text if text == "max" else parse_size(text, what="cache_size")
 
 
 def _truth(text: str) -> bool:
@@ -104,6 +112,8 @@ OPTIONS = (
         False,
         True,
     ),
+    Option("cache_dir", "DIR", "where images are kept, absolute or below the rootdir ($XDG_CACHE_HOME/lxsandbox)", str, False),
+    Option("cache_size", "SIZE", "of the images that a run leaves in the cache, such as 5G, or max (20GiB)", _size_or_max, False),
 )
 _SETTINGS = pytest.StashKey[Settings]()
 
@@ -124,6 +134,13 @@ def settings(config: pytest.Config) -> Settings:
     if (known := config.stash.get(_SETTINGS, None)) is None:
         known = config.stash[_SETTINGS] = _read_all(config)
     return known
+
+
+def image_cache(config: pytest.Config) -> str | None:
+    """The folder that was chosen for images, absolute; None where none was."""
+    if not (chosen := settings(config).cache_dir):
+        return None
+    return os.path.normpath(config.rootpath / os.path.expanduser(chosen))
 
 
 def _read_all(config: pytest.Config) -> Settings:

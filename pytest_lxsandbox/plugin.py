@@ -41,10 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.settings(config)
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> str:
     from pytest_lxsandbox import header
 
-    return header.line()
+    return header.line(config)
 
 
 @pytest.hookimpl(tryfirst=True)

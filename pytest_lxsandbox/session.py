@@ -21,7 +21,7 @@ from lxsandbox.spec import SandboxSpec
 from pytest_lxsandbox import totals, workers
 from pytest_lxsandbox.figures import Figures
 from pytest_lxsandbox.keys import MADE, RUN
-from pytest_lxsandbox.options import settings
+from pytest_lxsandbox.options import image_cache, settings
 
 if TYPE_CHECKING:
     from lxsandbox.errors import Death
@@ -45,6 +45,8 @@ class Run:
                 pull=chosen.pull,
                 offline=chosen.offline,
                 lock=config.rootpath / LOCK_NAME if chosen.locked else None,
+                cache_dir=image_cache(config),
+                cache_size=chosen.cache_size,
             )
         except BaseException:
             _remove(self.folder)

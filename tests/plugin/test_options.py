@@ -18,8 +18,8 @@ def shown(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_no_setting_is_required(shown: pytest.Pytester) -> None:
-    told = "settings: Settings(fields={}, unsupported='fail', prewarm=0, pull='missing', offline=False, locked=False)"
-    shown.runpytest("-s").stdout.fnmatch_lines([f"*{told}"])
+    told = "fields={}, unsupported='fail', prewarm=0, pull='missing', offline=False, locked=False, cache_dir=None, cache_*=None"
+    shown.runpytest("-s").stdout.fnmatch_lines([f"*settings: Settings({told})"])
 
 
 def test_the_ini_file_sets_the_limits_of_every_sandbox(shown: pytest.Pytester) -> None:
@@ -105,6 +105,7 @@ def test_an_image_that_is_not_stored_fails_its_test_where_nothing_may_be_fetched
         ("--sandbox-image=", "ERROR: --sandbox-image: image='' is not an image reference"),
         ("--sandbox-unsupported=ignore", "ERROR: --sandbox-unsupported: choose from fail, skip"),
         ("--sandbox-prewarm=-2", "ERROR: --sandbox-prewarm: a count is at least 0"),
+        ("--sandbox-cache-size=lots", "ERROR: --sandbox-cache-size: cache_size='lots' is not a size"),
         ("--sandbox-pull=often", "ERROR: --sandbox-pull: choose from missing, always, never"),
     ],
 )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lxsandbox.errors import ImageError
+from lxsandbox.errors import ImageError, SandboxError
 from lxsandbox.rootfs.plan import ImageRoot
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "Image", "Images"]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_YOUNG_SECONDS = 3600.0  # what was used so lately is wanted again
+_PRUNE_SECONDS = 10.0
 _AT_ONCE = 2  # layers unpacked at the same time; each has a process of its own beside the thread that decompresses
 
 
@@ -62,7 +66,8 @@ class Images:
         self._opening = asyncio.Lock()
         self._is_open = False
         self._counting = threading.Lock()
-        self.fetching = 0  # threads that wait for a source, perhaps for long
+        self._grown = False  # there is more in the store than before
+        self.working = 0  # threads that wait for a source, or remove what is not needed, perhaps for long
 
     async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False, lock: str = "") -> Image:
         """The image, ready to be the root of a sandbox; with `lock`, a file's path, by the digest there. Raises ImageError."""
@@ -137,10 +142,11 @@ class Images:
     async def build(self, text: str, name: str, progress: Progress, *, fresh: bool, pull: Pull) -> str:
         """Build an image, and call it `name` if it is to have one; the digest of its manifest. Raises SandboxError."""
         library = await self.open()
+        self._grown = True
 
         def work() -> str:
             reference = library.parse(text)
-            with self._counted(), library.get(reference, pull=pull, progress=progress, fresh=fresh) as built:
+            with self._working(), library.get(reference, pull=pull, progress=progress, fresh=fresh) as built:
                 if name:
                     library.store.tag(name, built.descriptor)
                 return built.descriptor.digest
@@ -149,6 +155,7 @@ class Images:
 
     def remember(self, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
         """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
+        self._grown = True
         self._held.append(held)
         self._made.update(dict.fromkeys(names, _image(held, _seen(layers))))
 
@@ -160,23 +167,24 @@ class Images:
         return self._locks[path].pinned(reference, library.platform)
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
-        with self._counted():
+        with self._working():
             return library.get(reference, pull=pull, offline=offline)
 
     @contextlib.contextmanager
-    def _counted(self) -> Generator[None]:
+    def _working(self) -> Generator[None]:
         with self._counting:
-            self.fetching += 1
+            self.working += 1
         try:
             yield
         finally:
             with self._counting:
-                self.fetching -= 1
+                self.working -= 1
 
     async def _layer(self, store: Store, image: str, digest: str, diff_id: str) -> str:
         """The folder with the files of one layer, unpacked in this run or another."""
 
         async def unpack(folder: str) -> None:
+            self._grown = True
             found = await self._unpack(image, store.blobs.path(digest), folder, form="layer")
             if found != diff_id:
                 store.blobs.discard(digest)
@@ -216,12 +224,31 @@ class Images:
         return lambda *arguments: asyncio.run_coroutine_threadsafe(work(*arguments), loop).result()
 
     async def close(self) -> None:
-        """Stop what is still being fetched, and let go of all images."""
+        """Stop what is still being fetched, let go of all images, and make room where there is too much of them now."""
         for task in self._found.values():
             task.cancel()
         await asyncio.gather(*self._found.values(), return_exceptions=True)
         for held in self._held:
             held.close()
+        if self._grown:
+            await self._make_room(self.library.store)
+
+    async def _make_room(self, store: Store) -> None:
+        # What is not done by then is done by another run: a prune may be killed at any point.
+        pruning = asyncio.to_thread(self._keep_to_size, store)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(pruning, _PRUNE_SECONDS)
+
+    def _keep_to_size(self, store: Store) -> None:
+        from lxsandbox.images.store import cache_size
+
+        with self._working():
+            try:
+                at_most_bytes = cache_size()
+                if at_most_bytes is not None:
+                    store.keep_to(at_most_bytes, spare_seconds=_YOUNG_SECONDS)
+            except (SandboxError, OSError) as error:  # no run fails for want of room for the next
+                _log.warning("the store of images could not be made smaller: %s", error)
 
 
 async def _apart(work: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lxsandbox.cli.image.stored import facts_of
 from lxsandbox.cli.image.transferring import shown_progress
 from lxsandbox.cli.interrupts import raised_as_exceptions
 from lxsandbox.cli.output import json_option, print_json
@@ -57,7 +58,7 @@ def build_image(
 
     Steps whose results are stored are not carried out again. What .dockerignore names is not there for COPY and ADD.
 
-    --json prints an object: name (with everything filled in) and digest.
+    --json prints an object: name, reference (with everything filled in), digest.
     """
     path = os.path.abspath(folder)
     check_path_exists("build", path)
@@ -67,7 +68,7 @@ def build_image(
     with shown_progress(quiet=quiet) as progress:
         digest = _built(fields, progress)
     if as_json:
-        print_json({"name": full, "digest": digest})
+        print_json(facts_of(full, digest))
     else:
         click.echo(digest)
 
