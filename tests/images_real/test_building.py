@@ -280,6 +280,34 @@ def _links(text: str) -> set[str]:
     return {line.partition(":")[0].strip() for line in text.splitlines()[2:] if not line.strip().startswith("lxs")}
 
 
+def test_the_hosts_own_files_are_a_base(start: Start, project: Path) -> None:
+    (project / "note").write_text("note")
+    image = write(
+        project,
+        """FROM host AS tools
+COPY note /opt/note/
+RUN cat /opt/note/note > /opt/copy && rm /etc/os-release
+FROM host
+COPY --from=tools /opt/copy /srv/from-stage
+COPY --from=host /etc/passwd /opt/passwd
+WORKDIR /opt/work
+RUN cp /srv/from-stage here
+""",
+        base="",
+    )
+
+    box = start(image)
+    assert box.check_output(["cat", "/srv/from-stage", "here"]) == "notenote"
+    assert box.path("/opt/passwd").read_text() == Path("/etc/passwd").read_text()
+    assert box.path("/etc/os-release").exists()
+    assert not box.path("/opt/copy").exists()
+    assert not Path("/srv/from-stage").exists()
+
+    tools = start(f"{image}?target=tools")
+    assert tools.check_output(["cat", "/opt/copy", "/opt/note/note"]) == "notenote"
+    assert not tools.path("/etc/os-release").exists()
+
+
 def test_an_image_of_a_file_is_a_base(start: Start, project: Path, shelf: Shelf) -> None:
     base = shelf.layout("text of the base", env={"FROM_BASE": "1"}, working_dir="/srv/deep", user="0:0")
     image = write(project, f"FROM {base}\nRUN echo $FROM_BASE $PWD > /made\n", base="")
