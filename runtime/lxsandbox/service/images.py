@@ -110,12 +110,12 @@ class Images:
         name = reference.familiar()
         store = library.store
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        return _image(held, _seen(folders[::-1]))
+        return _image(held, _seen(folders[::-1]), store)
 
-    def remember(self, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
+    def remember(self, library: Library, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
         """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
         self._held.append(held)
-        self._made.update(dict.fromkeys(names, _image(held, _seen(layers))))
+        self._made.update(dict.fromkeys(names, _image(held, _seen(layers), library.store)))
 
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
         with self._counting:
@@ -185,10 +185,10 @@ def _library(remove: Callable[[str], None]) -> Library:
     return Library(Store(remove=remove))
 
 
-def _image(held: HeldImage, layers: tuple[str, ...]) -> Image:
+def _image(held: HeldImage, layers: tuple[str, ...], store: Store) -> Image:
     config = held.config
     wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
-    return Image(ImageRoot(layers=layers, folders=wanted), held)
+    return Image(ImageRoot(layers=layers, folders=wanted, over_host=config.over_host, store=store.folder), held)
 
 
 def _seen(folders: Sequence[str]) -> tuple[str, ...]:
