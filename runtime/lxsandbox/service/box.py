@@ -116,7 +116,7 @@ class Box:
         """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError."""
         self.spec = shape.spec
         self.root = made = shape.plan(self.id, self.scratch)
-        confine = shape.confinement(self.id)
+        confine = shape.confinement(self.id, made)
         self.files = confine["files"]
         request = {"steps": made.steps, "trees": made.trees, "confine": confine}
         trees = open_trees(made.trees, userns) if userns is not None else []
