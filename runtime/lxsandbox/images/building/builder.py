@@ -193,8 +193,8 @@ def _located(step: Step) -> Generator[None]:
     try:
         yield
     except SandboxError as error:
-        if error.message.startswith(f"{where}:"):
-            raise
+        if error.message.startswith(f"{where.file}:"):
+            raise  # it says which, perhaps of another stage
         message = f"{where.file}:{where.line}: {step.instruction.shown}: {error.message}"
         raise ImageError(message, hint=error.hint) from error
     except OSError as error:
