@@ -343,6 +343,7 @@ class Box:
             "pid": self.pid,
             "created": self.created,
             "memory_bytes": self.stats()["memory_bytes"],
+            "labels": dict(self.spec.labels),
             "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
         }
 
