@@ -53,7 +53,7 @@ def unpacked(archive: bytes, root: Path, *, form: str, single: bool) -> Said:
         return Said()
     if code == _REFUSED and text:
         return Said(refusal=text)
-    return Said(failure=f"the child ended with {code}: {text}")
+    return Said(failure=f"the child ended with {code} by {text}")
 
 
 def _stream(archive: bytes) -> int:
@@ -96,7 +96,8 @@ def _unpack(stream: int, report: int, root: str, form: str, *, single: bool) -> 
         status = _REFUSED
     except BaseException as error:  # noqa: BLE001 - none but Refused may come
         # Without the lines themselves: a file of that name would now be the archive's.
-        frames = " ".join(f"{frame.f_code.co_qualname}:{line}" for frame, line in traceback.walk_tb(error.__traceback__))
-        os.write(report, f"{type(error).__name__}: {error} in {frames}".encode("utf-8", "replace")[:4096])
+        *above, last = [f"{frame.f_code.co_qualname} line {line}" for frame, line in traceback.walk_tb(error.__traceback__)]
+        text = f"{type(error).__name__} in {last}: {error}; called by {', '.join(above)}"
+        os.write(report, text.encode("utf-8", "replace")[:4096])
     finally:
         os._exit(status)

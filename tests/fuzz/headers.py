@@ -25,34 +25,38 @@ class Headers:
 
     name = "headers"
 
-    def __init__(self) -> None:
-        self._content = os.memfd_create("content", os.MFD_CLOEXEC)
-
     def make(self, random: Random) -> tuple[bytes, bool]:
         """An archive, and whether it must be whole."""
         return tar(random), random.random() < 0.5
 
     def attempt(self, made: tuple[bytes, bool]) -> bool:
-        data, whole = made
-        archive = Archive(io.BytesIO(data), whole=whole, most_entries=_MOST_ENTRIES, most_bytes=_MOST_BYTES)
-        count = size = 0
-        while (entry := archive.next()) is not None:
-            count += 1
-            size += entry.real_size
-            _check(entry)
-            if entry.kind in FILES:
-                os.ftruncate(self._content, 0)
-                os.lseek(self._content, 0, os.SEEK_SET)
-                archive.copy(self._content, entry.size)
-                assert os.stat(self._content).st_size == entry.size
-            path = inside(entry.name)
-            assert b"/../" not in path + b"/"
-            mark_of(path)
-        assert count <= _MOST_ENTRIES
-        assert size <= _MOST_BYTES
-        for _ in whole_tar([data[at : at + 700] for at in range(0, len(data), 700)], "it"):
-            pass
+        content = os.memfd_create("content", os.MFD_CLOEXEC)
+        try:
+            _read(*made, content)
+        finally:
+            os.close(content)
         return True
+
+
+def _read(data: bytes, whole: bool, content: int) -> None:
+    archive = Archive(io.BytesIO(data), whole=whole, most_entries=_MOST_ENTRIES, most_bytes=_MOST_BYTES)
+    count = size = 0
+    while (entry := archive.next()) is not None:
+        count += 1
+        size += entry.real_size
+        _check(entry)
+        if entry.kind in FILES:
+            os.ftruncate(content, 0)
+            os.lseek(content, 0, os.SEEK_SET)
+            archive.copy(content, entry.size)
+            assert os.stat(content).st_size == entry.size
+        path = inside(entry.name)
+        assert b"/../" not in path + b"/"
+        mark_of(path)
+    assert count <= _MOST_ENTRIES
+    assert size <= _MOST_BYTES
+    for _ in whole_tar([data[at : at + 700] for at in range(0, len(data), 700)], "it"):
+        pass
 
 
 def _check(entry: Entry) -> None:

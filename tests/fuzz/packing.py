@@ -13,12 +13,11 @@ from random import Random
 
 from fuzz.child import unpacked
 from fuzz.mutation import chance, some_of
-from fuzz.unpacking import Place
+from fuzz.unpacking import Place, remove
 from images.trees import archive
 from images.unpack.unpacking import Looked, look
 
 from lxsandbox.images.unpack import Refused
-from lxsandbox.rootfs.removal import remove_tree
 
 __all__ = ["Packing"]
 
@@ -105,12 +104,8 @@ class Packing:
             _make_all(tree, lower, made)
             yield tree, lower
         finally:
-            fd = os.open(self._trees, os.O_PATH)
-            try:
-                remove_tree(fd, "tree")
-                remove_tree(fd, "lower")
-            finally:
-                os.close(fd)
+            remove(self._trees, "tree")
+            remove(self._trees, "lower")
 
 
 def _made(random: Random, number: int) -> Made:

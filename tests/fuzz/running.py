@@ -64,7 +64,7 @@ def _finding(error: BaseException, raised: BaseException) -> Outcome:
     ours = [frame for frame in frames if "/lxsandbox/" in frame.filename] or frames
     kind = f"{type(error).__name__} in {ours[-1].name}, line {ours[-1].lineno} of {ours[-1].filename.rpartition('/')[2]}"
     text = "".join(traceback.format_exception(raised)) + (f"{error}\n" if error is not raised else "")
-    words = str(error).partition(":")[0][:60]
+    words = str(error).partition(":")[0][:100]
     return Outcome(text=text, kind=f"{kind}: {words}" if isinstance(error, AssertionError) else kind)
 
 

@@ -14,7 +14,7 @@ from security.conftest import Outside
 from lxsandbox.images.unpack import FORMS, Refused
 from lxsandbox.rootfs.removal import remove_tree
 
-__all__ = ["Place", "Unpacking"]
+__all__ = ["Place", "Unpacking", "remove"]
 
 _MOST_DEPTH = 200
 _MOST_BYTES = 256 << 20  # on disk: the archives are of some hundred KiB
@@ -30,7 +30,6 @@ class Place:
         folder.mkdir()
         self.outside = Outside(folder / "outside")
         self.root = folder / "root"
-        self._fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def begin(self) -> None:
         """An empty root."""
@@ -49,7 +48,16 @@ class Place:
 
     def end(self) -> None:
         """Remove the root. Raises OSError where that cannot be done."""
-        remove_tree(self._fd, "root")
+        remove(self.folder, "root")
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a tree as the store does. Raises OSError."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_tree(fd, name)
+    finally:
+        os.close(fd)
 
 
 class Unpacking:

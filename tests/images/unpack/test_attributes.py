@@ -26,6 +26,7 @@ def xattrs(path: Path) -> dict[str, bytes]:
 FOREIGN = [
     b"trusted.overlay.opaque", b"trusted.x", b"user.overlay.opaque", b"user.overlay.redirect", b"user.overlay.whiteout",
     b"user.overlay.metacopy", b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor", b"system.x", b"x", b"",
+    b"user%2Eoverlay.opaque", b"%25user.x", b"user.overlay.%3D",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ __all__ = ["MOST_BYTES", "MOST_ENTRIES", "Archive"]
 MOST_ENTRIES = 2_000_000
 MOST_BYTES = 64 << 30
 _MOST_EXTENSION_BYTES = 1 << 20  # of one entry, and of all global records at a time
+_MOST_GLOBALS = 100
 _PIECE_BYTES = 1 << 20
 _HOLE_BYTES = 64 << 10  # zeros by as many, or more, are left out: what a file has of them takes no place on the disk
 _HOLE = bytearray(_HOLE_BYTES)
@@ -167,6 +168,8 @@ class Archive:
 
     def _take_globals(self, content: bytes) -> None:
         self._global.update(self._records(content))
+        if len(self._global) > _MOST_GLOBALS:  # each of them is looked at for each entry
+            raise Refused(f"there are more than {_MOST_GLOBALS} global records {self._after()}")
         if sum(len(key) + len(value) for key, value in self._global.items()) > _MOST_EXTENSION_BYTES:
             raise Refused(f"there are more than {_MOST_EXTENSION_BYTES} bytes of global records {self._after()}")
 
