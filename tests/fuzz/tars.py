@@ -112,7 +112,20 @@ def _part(random: Random, reach: _Reach) -> bytes:
 
 
 def _content(random: Random) -> bytes:
-    return random.choice((b"", b"x", b"evil" * 30, b"z" * 511, b"z" * 512, b"z" * 513, bytes(600), b"c" * 5000))
+    return random.choice(
+        (
+            b"",
+            b"x",
+            b"evil" * 30,
+            b"z" * 511,
+            b"z" * 512,
+            b"z" * 513,
+            bytes(600),
+            b"c" * 5000,
+            bytes(70_000),
+            b"c" + bytes(140_000),
+        )
+    )
 
 
 def _numbers(random: Random) -> dict[str, int]:

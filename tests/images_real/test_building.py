@@ -155,6 +155,21 @@ def test_a_tar_that_is_added_is_unpacked_and_one_that_is_copied_is_not(start: St
     assert sorted(box.check_output(["ls", "/opt"]).split()) == ["busybox", "deep", "outside", "tree.tar.gz"]
 
 
+def test_no_link_of_an_archive_leads_out_of_the_image(start: Start, project: Path, place: Path) -> None:
+    (place / "outside").mkdir(mode=0o777)
+    with tarfile.open(project / "tree.tar", "w") as archive:
+        for name, target in (("link", str(place / "outside")), ("up", "../../../../../../.." + str(place / "outside"))):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+            archive.addfile(tarfile.TarInfo(f"{name}/{name}-file"))
+    image = write(project, f"RUN mkdir -p {place}/outside\nADD tree.tar /x/\n")
+
+    box = start(image)
+    assert sorted(box.check_output(["ls", f"{place}/outside"]).split()) == ["link-file", "up-file"]
+    assert os.listdir(place / "outside") == []
+
+
 def test_what_dockerignore_names_is_not_there(start: Start, project: Path) -> None:
     (project / ".dockerignore").write_text("# secrets\n*.key\nskipped\n!skipped/but/this\nContainerfile\n.dockerignore\n")
     (project / "a.key").write_text("secret")
@@ -263,6 +278,34 @@ def test_a_step_has_the_network_of_the_host(start: Start, project: Path) -> None
 
 def _links(text: str) -> set[str]:
     return {line.partition(":")[0].strip() for line in text.splitlines()[2:] if not line.strip().startswith("lxs")}
+
+
+def test_the_hosts_own_files_are_a_base(start: Start, project: Path) -> None:
+    (project / "note").write_text("note")
+    image = write(
+        project,
+        """FROM host AS tools
+COPY note /opt/note/
+RUN cat /opt/note/note > /opt/copy && rm /etc/os-release
+FROM host
+COPY --from=tools /opt/copy /srv/from-stage
+COPY --from=host /etc/passwd /opt/passwd
+WORKDIR /opt/work
+RUN cp /srv/from-stage here
+""",
+        base="",
+    )
+
+    box = start(image)
+    assert box.check_output(["cat", "/srv/from-stage", "here"]) == "notenote"
+    assert box.path("/opt/passwd").read_text() == Path("/etc/passwd").read_text()
+    assert box.path("/etc/os-release").exists()
+    assert not box.path("/opt/copy").exists()
+    assert not Path("/srv/from-stage").exists()
+
+    tools = start(f"{image}?target=tools")
+    assert tools.check_output(["cat", "/opt/copy", "/opt/note/note"]) == "notenote"
+    assert not tools.path("/etc/os-release").exists()
 
 
 def test_an_image_of_a_file_is_a_base(start: Start, project: Path, shelf: Shelf) -> None:

@@ -15,8 +15,9 @@ from lxsandbox.image import Healthcheck, Image
 from lxsandbox.images import config_fields as fields
 from lxsandbox.images.documents import Platform, as_object, load_object
 
-__all__ = ["EPOCH", "HistoryEntry", "ImageConfig", "parse_config"]
+__all__ = ["BASE_LABEL", "EPOCH", "HistoryEntry", "ImageConfig", "parse_config"]
 
+BASE_LABEL = "org.lxsandbox.base"  # a label, since every tool keeps it when it copies an image; of other bases nothing is said
 EPOCH = "1970-01-01T00:00:00Z"  # when an image was made, unless somebody says: equal images are equal bytes then
 
 
@@ -58,6 +59,11 @@ class ImageConfig:
     history: tuple[HistoryEntry, ...] = ()
     created: str = EPOCH
     author: str = ""
+
+    @property
+    def over_host(self) -> bool:
+        """Whether its layers lie over the files of the host that it runs on."""
+        return self.labels.get(BASE_LABEL) == "host"
 
     def as_bytes(self) -> bytes:
         """The document itself; equal values give equal bytes, and so one digest."""

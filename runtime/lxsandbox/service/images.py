@@ -124,7 +124,7 @@ class Images:
     async def _unpacked(self, store: Store, name: str, held: HeldImage) -> Image:
         layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        return _image(held, _seen(folders[::-1]) or (self.nothing,))
+        return _image(held, _seen(folders[::-1]) or (() if held.config.over_host else (self.nothing,)))
 
     @property
     def nothing(self) -> str:

@@ -77,6 +77,12 @@ RUN echo $flavour > out
     assert command.env == {"A": "1", "outer": "o", "flavour": "plain"}
 
 
+def test_a_path_is_added_to_what_commands_have_where_the_image_has_none(build: Build) -> None:
+    config = build("FROM scratch\nENV PATH=/opt/bin:$PATH\n").config
+
+    assert config.env == {"PATH": "/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
 def test_a_heredoc_is_a_script_and_its_first_line_may_name_the_program(build: Build, workshops: FolderWorkshops) -> None:
     build("FROM scratch\nRUN <<EOF\ntouch one\ntouch two\nEOF\nRUN cat <<A <<-B\n1\nA\n\t2\n\tB\n")
 

@@ -59,7 +59,8 @@ class FolderWorkshops:
         blob = self.place / "layer.tar"
         blob.write_bytes(b"".join(decompressed_blocks(functools.partial(open, path, "rb"), path)))
         with tarfile.open(blob) as archive:
-            archive.extractall(folder, filter="fully_trusted", numeric_owner=True)
+            archive.extraction_filter = lambda member, _: member  # Python 3.11.2 knows no argument for it
+            archive.extractall(folder, numeric_owner=True)
 
 
 class FolderWorkshop:

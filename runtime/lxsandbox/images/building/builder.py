@@ -16,7 +16,7 @@ from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.building.copying import Copy, carry_out, find_sources, make_parents
 from lxsandbox.images.building.planning import Folder, Plan, Start, Step
 from lxsandbox.images.building.workshop import Base, Command, Files, Workshop, Workshops
-from lxsandbox.images.config import HistoryEntry, ImageConfig
+from lxsandbox.images.config import BASE_LABEL, HistoryEntry, ImageConfig
 from lxsandbox.images.documents import Descriptor
 from lxsandbox.images.registry.progress import Progress
 
@@ -129,7 +129,8 @@ class Builder:
         grown = replace(tree, layers=(*tree.layers, *([layer] if layer else [])), made=(*tree.made, layer is not None))
         told = [text for text, is_step in plan.told if is_step]
         entries = [HistoryEntry(created_by=text, empty_layer=not made) for text, made in zip(told, grown.made, strict=False)]
-        config = ImageConfig(platform=plan.config.platform)
+        labels = {name: text for name, text in plan.start.config.labels.items() if name == BASE_LABEL}
+        config = ImageConfig(platform=plan.config.platform, labels=labels)
         descriptor = self._stored(config, grown, (*_whole_history(plan.start.config), *entries))
         self.kept.keep(step.key, descriptor)
         return replace(grown, base=Base(image=descriptor))

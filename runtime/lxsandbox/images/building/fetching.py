@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lxsandbox.errors import ImageError
@@ -13,7 +14,7 @@ from lxsandbox.images.building.context import Context
 from lxsandbox.images.building.host import host_key
 from lxsandbox.images.building.planning import Planner, Start
 from lxsandbox.images.building.stages import parse_containerfile
-from lxsandbox.images.config import ImageConfig
+from lxsandbox.images.config import BASE_LABEL, ImageConfig
 
 if TYPE_CHECKING:
     from lxsandbox.images.build_reference import BuildReference
@@ -94,6 +95,6 @@ def _start(context: FetchContext, shelf: Shelf, folder: str, text: str) -> Start
         return Start(key="scratch", config=config)
     reference = shelf.parse(text, folder)
     if reference.transport == "host":
-        return Start(key=host_key(), config=config, host=True)
+        return Start(key=host_key(), config=replace(config, labels={BASE_LABEL: "host"}), host=True)
     image = shelf.image(reference)
     return Start(key=image.digest, config=load_image(image, context.blobs).config, image=image)

@@ -22,7 +22,7 @@ _FILES = (
 
 def host_key() -> str:
     """A key that is the same for as long as nothing is installed on the host, removed, or upgraded."""
-    hasher = hashlib.sha256(os.uname().nodename.encode())
+    hasher = hashlib.sha256()
     for path in _FILES:
         try:
             found = os.stat(path)

@@ -29,6 +29,7 @@ __all__ = ["Folder", "Plan", "Planner", "Start", "Step"]
 _FORMAT = 1  # of keys: another one makes all steps anew
 _EXPANDED = ("ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of commands where the image has none
 _OCTAL = re.compile(r"[0-7]{3,4}")
 
 
@@ -166,7 +167,7 @@ class _Planning:
         return {**self.arguments, **self.config.env}
 
     def _expanded(self, word: str, instruction: Instruction) -> str:
-        return expanded(word, self._variables, instruction.where, escape=self._escape)
+        return expanded(word, {"PATH": _PATH, **self._variables}, instruction.where, escape=self._escape)
 
     def _expanded_args(self, instruction: Instruction) -> list[str]:
         return [self._expanded(word, instruction) for word in instruction.args]
@@ -196,7 +197,7 @@ class _Planning:
         self._step(instruction, folder, None, path, folder.owner)
 
     def _copy(self, instruction: Instruction) -> None:
-        *words, goal = [word for word in instruction.args if instruction.is_exec or parse_heredoc(word) is None]
+        *words, goal = [word for word in instruction.args if instruction.is_exec or not _is_heredoc(word)]
         sources = tuple(self._expanded(word, instruction) for word in words)
         texts = {doc.name: self._text(doc.content, doc.expand, instruction) for doc in instruction.heredocs}
         target = self._target(self._expanded(goal, instruction))
@@ -268,12 +269,19 @@ def _command(config: ImageConfig, instruction: Instruction) -> tuple[tuple[str, 
     if not texts:
         return in_shell(config, instruction, instruction.args), ""
     line = instruction.args[0]
-    if len(texts) == 1 and parse_heredoc(line) is not None:
+    if len(texts) == 1 and _is_heredoc(line):
         content = texts[0].content
         return ((), content) if content.startswith("#!") else (in_shell(config, instruction, [content]), "")
     # The shell reads them itself, as they follow the command in the Containerfile.
     rest = "".join(f"\n{each.content}{each.name}" for each in texts)
     return in_shell(config, instruction, [line + rest]), ""
+
+
+def _is_heredoc(word: str) -> bool:
+    try:
+        return parse_heredoc(word) is not None
+    except ValueError:
+        return False
 
 
 def _key(*parts: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import posixpath
 import tarfile
@@ -11,7 +12,7 @@ from typing import BinaryIO
 from lxsandbox.images.building.copying import make_parents
 from lxsandbox.images.building.syntax import Where
 from lxsandbox.images.building.workshop import Workshop
-from lxsandbox.images.compression import DAMAGE, decompressed
+from lxsandbox.images.compression import DAMAGE, compression_of, decompressed
 
 __all__ = ["unpack"]
 
@@ -28,14 +29,10 @@ def unpack(fd: int, name: str, target: str, shop: Workshop, owner: tuple[int, in
     Raises ImageError for one that is damaged, or holds what cannot be made. Closes `fd`.
     """
     try:
+        if not _begins_like_tar(_beginning(fd)):
+            return False
         try:
-            with _decompressed_again(fd) as stream:
-                if not _begins_like_tar(stream.read(_TAR_BLOCK_BYTES)):
-                    return False
-        except DAMAGE:
-            return False  # it only begins like something compressed
-        try:
-            with _decompressed_again(fd) as stream:
+            with decompressed(_from_its_start(fd)) as stream:
                 _unpack_entries(stream, target, shop, owner, where)
         except (tarfile.TarError, ValueError, *DAMAGE) as error:
             where.refuse(f"archive {name} cannot be unpacked: {error}")
@@ -44,9 +41,22 @@ def unpack(fd: int, name: str, target: str, shop: Workshop, owner: tuple[int, in
     return True
 
 
-def _decompressed_again(fd: int) -> BinaryIO:
+def _beginning(fd: int) -> bytes:
+    """The first bytes, decompressed, also of what is damaged later; nothing for what only begins like something compressed."""
+    try:
+        with _from_its_start(fd) as raw:
+            if compression_of(raw) == "gzip":
+                # Not by the decoder that is fast: it reads far ahead, and where that fails it gives nothing.
+                return gzip.GzipFile(fileobj=raw).read(_TAR_BLOCK_BYTES)
+        with decompressed(_from_its_start(fd)) as stream:
+            return stream.read(_TAR_BLOCK_BYTES)
+    except DAMAGE:
+        return b""
+
+
+def _from_its_start(fd: int) -> BinaryIO:
     os.lseek(fd, 0, os.SEEK_SET)
-    return decompressed(open(os.dup(fd), "rb"))
+    return open(os.dup(fd), "rb")
 
 
 def _begins_like_tar(header: bytes) -> bool:
