@@ -5,6 +5,7 @@ import os
 import stat
 import time
 
+from lxsandbox.init.commands import Refused
 from lxsandbox.init.users import UnknownUser, look_up
 from lxsandbox.rootfs.removal import remove_tree
 from lxsandbox.rootfs.targets import parent_and_name
@@ -166,7 +167,7 @@ def _account(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     try:
         account = look_up(root, request["user"])
     except UnknownUser as error:
-        raise OSError(errno.EINVAL, str(error)) from None
+        raise Refused("SpecError", str(error), 'use a user of the image, a uid, or "uid:gid"') from error
     return {"uid": account.uid, "gid": account.gid}
 
 
