@@ -82,7 +82,9 @@ def test_arguments_stages_and_files_are_chosen(
     environment = {**os.environ, "greeting": "from the environment"}
     for given, said in (("greeting=given", "given\n"), ("greeting", "from the environment\n")):
         done = build("-t", "app", "-f", "Other", "--target", "app", "--build-arg", given, "--json", "project", env=environment)
-        assert json.loads(done.stdout).keys() == {"name", "digest"}
+        told = json.loads(done.stdout)
+        assert (told["name"], told["reference"]) == ("app:latest", "docker.io/library/app:latest")
+        assert told["digest"].startswith("sha256:")
         assert lxsandbox_command("run", "app", "--", "cat", "/greeting").stdout == said
 
 
