@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from lxsandbox.image import Image
     from lxsandbox.sandbox.sandbox import Sandbox
 
-__all__ = ["make_sandbox", "sandbox", "sandbox_factory"]
+__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image"]
 
 
 @pytest.fixture
@@ -42,3 +44,14 @@ def sandbox_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sa
 
     with sandboxes_of(request.session) as made:
         yield made.make
+
+
+@pytest.fixture(scope="session")
+def sandbox_image(request: pytest.FixtureRequest) -> Callable[[str], Image]:
+    """`sandbox_image("redis:7") -> Image`: fetched or made once for all workers of the run, and what it says of itself.
+
+    What it returns is taken as `image=` by the other fixtures.
+    """
+    from pytest_lxsandbox.session import image_of
+
+    return functools.partial(image_of, request.config)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from pytest_lxsandbox.options import image_cache
+
 __all__ = ["line"]
 
 
-def line() -> str:
+def line(config: pytest.Config) -> str:
     """Who runs the sandboxes, which cgroups there are, and where images are kept."""
     mode = "root" if os.geteuid() == 0 else "user"
-    return f"lxsandbox: {mode}, cgroups {_cgroups()}, image cache {_image_cache()}"
+    return f"lxsandbox: {mode}, cgroups {_cgroups()}, image cache {_image_cache(image_cache(config))}"
 
 
 def _cgroups() -> str:
@@ -31,7 +35,7 @@ def _cgroups() -> str:
             return "none (no cgroup file system is mounted)"
 
 
-def _image_cache() -> str:
+def _image_cache(chosen: str | None) -> str:
     home = os.path.expanduser("~")
-    folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "lxsandbox")
+    folder = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "lxsandbox")
     return folder.replace(home, "~", 1) if home != "/" and folder.startswith(home + "/") else folder

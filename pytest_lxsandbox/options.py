@@ -37,7 +37,7 @@ class Option(NamedTuple):
 
     @property
     def flag(self) -> str:
-        return f"--sandbox-{self.name}"
+        return f"--sandbox-{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
@@ -52,6 +52,9 @@ class Settings(NamedTuple):
     prewarm: int = 0
     pull: Pull = "missing"
     offline: bool = False
+    locked: bool = False
+    cache_dir: str | None = None
+    cache_size: int | str | None = None
 
 
 def _count_or_max(text: str) -> int | str:
@@ -76,6 +79,12 @@ def _pull(text: str) -> str:
     return text
 
 
+def _size_or_max(text: str) -> int | str:
+    from lxsandbox.units import parse_size
+
+    return text if text == "max" else parse_size(text, what="cache_size")
+
+
 def _truth(text: str) -> bool:
     if (word := text.strip().lower()) not in _TRUTHS:
         raise ValueError(f"{text!r} is neither true nor false")
@@ -95,6 +104,16 @@ OPTIONS = (
         "pull", "{missing,always,never}", "when a registry is asked for an image (missing: if it is not stored)", _pull, False
     ),
     Option("offline", "", "fetch no image over the network: one that is not stored fails its tests (false)", _truth, False, True),
+    Option(
+        "locked",
+        "",
+        "only images that lxsandbox.lock in the rootdir pins, by digest (false)",
+        _truth,
+        False,
+        True,
+    ),
+    Option("cache_dir", "DIR", "where images are kept, absolute or below the rootdir ($XDG_CACHE_HOME/lxsandbox)", str, False),
+    Option("cache_size", "SIZE", "of the images that a run leaves in the cache, such as 5G, or max (20GiB)", _size_or_max, False),
 )
 _SETTINGS = pytest.StashKey[Settings]()
 
@@ -115,6 +134,13 @@ def settings(config: pytest.Config) -> Settings:
     if (known := config.stash.get(_SETTINGS, None)) is None:
         known = config.stash[_SETTINGS] = _read_all(config)
     return known
+
+
+def image_cache(config: pytest.Config) -> str | None:
+    """The folder that was chosen for images, absolute; None where none was."""
+    if not (chosen := settings(config).cache_dir):
+        return None
+    return os.path.normpath(config.rootpath / os.path.expanduser(chosen))
 
 
 def _read_all(config: pytest.Config) -> Settings:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_lxsandbox import options
-from pytest_lxsandbox.fixtures import make_sandbox, sandbox, sandbox_factory
+from pytest_lxsandbox.fixtures import make_sandbox, sandbox, sandbox_factory, sandbox_image
 from pytest_lxsandbox.keys import MADE, RUN, TOTAL
 
 if TYPE_CHECKING:
     from pytest_lxsandbox.workers import Worker
 
-__all__ = ["make_sandbox", "sandbox", "sandbox_factory"]
+__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image"]
 
 _MARKER = (
     "sandbox(**fields): what the fixture `sandbox` of this test is made of, any field of lxsandbox.SandboxSpec (image=, "
@@ -41,10 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.settings(config)
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> str:
     from pytest_lxsandbox import header
 
-    return header.line()
+    return header.line(config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lxsandbox.defaults import with_defaults
+from lxsandbox.defaults import LOCK_NAME, with_defaults
 from lxsandbox.errors import SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
+from lxsandbox.sandbox.images import asked, find_image
 from lxsandbox.sandbox.sandbox import Sandbox
 from lxsandbox.service.run_folder import let_go, make_run_folder
 from lxsandbox.spec import SandboxSpec
 from pytest_lxsandbox import totals, workers
 from pytest_lxsandbox.figures import Figures
 from pytest_lxsandbox.keys import MADE, RUN
-from pytest_lxsandbox.options import settings
+from pytest_lxsandbox.options import image_cache, settings
 
 if TYPE_CHECKING:
     from lxsandbox.errors import Death
+    from lxsandbox.image import Image
 
-__all__ = ["Maker", "Run", "finish", "sandboxes_of", "tell_death"]
+__all__ = ["Maker", "Run", "finish", "image_of", "sandboxes_of", "tell_death"]
 
 Node = pytest.Item | pytest.Session
 
@@ -38,7 +40,13 @@ class Run:
         self.folder = make_run_folder(workers.run_name(config))
         try:
             self._connection = ServiceConnection.open(
-                self.folder, label=workers.worker_name(config), pull=chosen.pull, offline=chosen.offline
+                self.folder,
+                label=workers.worker_name(config),
+                pull=chosen.pull,
+                offline=chosen.offline,
+                lock=config.rootpath / LOCK_NAME if chosen.locked else None,
+                cache_dir=image_cache(config),
+                cache_size=chosen.cache_size,
             )
         except BaseException:
             _remove(self.folder)
@@ -55,8 +63,12 @@ class Run:
         self._unheld.update(sandbox.unheld)
         if self._prewarm and full not in self._warm:
             self._warm.append(full)
-            self._connection.request("prewarm", spec=full.as_json(), required=required, count=self._prewarm)
+            self._connection.request("prewarm", spec=asked(full), required=required, count=self._prewarm)
         return sandbox
+
+    def image(self, reference: str | Image) -> Image:
+        """The image of this run that `reference` names: fetched, or made, by whichever process asks first. Raises ImageError."""
+        return find_image(self._connection, reference)
 
     def leave(self) -> Figures:
         """Have everything removed, and the figures of it all."""
@@ -72,6 +84,11 @@ def _run_of(config: pytest.Config) -> Run:
     if (run := config.stash.get(RUN, None)) is None:
         run = config.stash[RUN] = Run(config)
     return run
+
+
+def image_of(config: pytest.Config, reference: str | Image) -> Image:
+    """The image that `reference` names, there to the last byte. Raises ImageError."""
+    return _run_of(config).image(reference)
 
 
 def _remove(folder: str) -> None:

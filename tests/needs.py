@@ -20,8 +20,8 @@ import pytest
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "runc", "setpriv", "skopeo",
-    "tar", "umoci", "unshare",
+    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "qemu-img", "runc",
+    "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})

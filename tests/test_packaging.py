@@ -17,6 +17,7 @@ PUBLIC = [
     "Bind",
     "Change",
     "HostUnsupported",
+    "Image",
     "ImageError",
     "Process",
     "Sandbox",

@@ -3,7 +3,7 @@
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would load `re` and more
 if TYPE_CHECKING:
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
-    from lxsandbox.image import Healthcheck, Image
+    from lxsandbox.image import Image
     from lxsandbox.sandbox.changes import Change
     from lxsandbox.sandbox.path import SandboxPath
     from lxsandbox.sandbox.process import Process
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Change",
-    "Healthcheck",
     "HostUnsupported",
     "Image",
     "ImageError",
@@ -31,7 +30,6 @@ __all__ = [
 _HOMES = {
     "Bind": "lxsandbox.spec",
     "Change": "lxsandbox.sandbox.changes",
-    "Healthcheck": "lxsandbox.image",
     "HostUnsupported": "lxsandbox.errors",
     "Image": "lxsandbox.image",
     "ImageError": "lxsandbox.errors",

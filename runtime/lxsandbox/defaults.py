@@ -1,4 +1,4 @@
-"""The limits that a sandbox has when nobody asked for any: one place for fixtures, `Sandbox()` and the command line."""
+"""What holds where nobody asked for anything else: one place for fixtures, `Sandbox()` and the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from lxsandbox.units import UNLIMITED
 if TYPE_CHECKING:
     from lxsandbox.spec import SandboxSpec
 
-__all__ = ["DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "with_defaults"]
+__all__ = [
+    "CACHE_DIR", "CACHE_SIZE", "DEFAULT_CACHE_SIZE", "DEFAULT_DISK", "DEFAULT_MEMORY", "DEFAULT_PIDS", "LOCK_NAME",
+    "with_defaults",
+]  # fmt: skip
+
+# Of the environment: where images are kept, and how much of them. The service has them from whoever starts it.
+CACHE_DIR = "LXSANDBOX_SANDBOX_CACHE_DIR"
+CACHE_SIZE = "LXSANDBOX_SANDBOX_CACHE_SIZE"
+DEFAULT_CACHE_SIZE = "20GiB"
+LOCK_NAME = "lxsandbox.lock"  # beside the tests
 
 DEFAULT_MEMORY = "512M"
 DEFAULT_PIDS = 512

@@ -9,11 +9,12 @@ import argparse
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from commands import measure_commands, measure_copies
 from crowd import measure_crowd
+from images import measure_images, measure_snapshots
 from lab import Lab
 from machine import describe
 from plugin import measure_plugin
@@ -22,6 +23,7 @@ from table import Section, as_page, as_text
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _COPIES_AT_MOST = 10
+_IMAGES_AT_MOST = 5
 _PYTEST_RUNS_AT_MOST = 20
 
 
@@ -49,17 +51,20 @@ def main() -> int:
 
 def _sections(lab: Lab, options: argparse.Namespace, folder: Path) -> Iterator[Section]:
     rounds: int = options.rounds
-    measures: dict[str, Callable[[], Section]] = {
+    measures: dict[str, Callable[[], Section | Sequence[Section]]] = {
         "starts": lambda: measure_starts(lab, rounds, folder),
         "fixture": lambda: measure_fixture(lab, rounds),
         "commands": lambda: measure_commands(lab, rounds),
         "copies": lambda: measure_copies(lab, min(rounds, _COPIES_AT_MOST)),
         "crowd": lambda: measure_crowd(lab, options.live),
+        "images": lambda: measure_images(min(rounds, _IMAGES_AT_MOST)),
+        "snapshots": lambda: measure_snapshots(rounds),
         "plugin": lambda: measure_plugin(min(rounds, _PYTEST_RUNS_AT_MOST), folder),
     }
     for name, measure in measures.items():
         if not options.only or name in options.only:
-            yield measure()
+            measured = measure()
+            yield from [measured] if isinstance(measured, Section) else measured
 
 
 def _machine(lab: Lab) -> list[tuple[str, str]]:
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests/bench", description="How long things take on this machine.")
     parser.add_argument("--rounds", type=int, default=100, help="of each (default: 100; fewer of what takes long)")
     parser.add_argument("--live", type=int, default=1000, metavar="N", help="how many sandboxes live at once (default: 1000)")
-    choices = ("starts", "fixture", "commands", "copies", "crowd", "plugin")
+    choices = ("starts", "fixture", "commands", "copies", "crowd", "images", "snapshots", "plugin")
     parser.add_argument("--only", nargs="+", choices=choices, help="measure these alone")
     parser.add_argument(
         "--write", nargs="?", type=Path, const=_PAGE, metavar="PATH", help=f"write a page (default: {_PAGE.name} of the docs)"

@@ -142,5 +142,7 @@ def terminal(run_folders: Path) -> Iterator[Callable[..., Terminal]]:
 @pytest.fixture
 def running(run_folders: Path) -> Iterator[Sandbox]:
     """A sandbox of this process, with a main command that has printed a line."""
-    with Sandbox("host", name="busy", command=["sh", "-c", "echo I have begun; exec sleep 1000"]) as sandbox:
+    with Sandbox(
+        "host", name="busy", labels={"of": "the suite"}, command=["sh", "-c", "echo I have begun; exec sleep 1000"]
+    ) as sandbox:
         yield sandbox

@@ -384,11 +384,11 @@ def diff_ids(image: Callable[..., str], name: str) -> list[str]:
     return listed
 
 
-def describe(store: Store, *layers: Descriptor, history: list[HistoryEntry]) -> Descriptor:
-    """An image of these layers, in the store."""
-    config = ImageConfig(
-        platform=Platform(architecture="amd64"), diff_ids=tuple(layer.digest for layer in layers), history=tuple(history)
-    ).as_bytes()
+def describe(store: Store, *layers: Descriptor, history: list[HistoryEntry], **settings: Any) -> Descriptor:
+    """An image of these layers, in the store, with these fields of its configuration."""
+    diff_ids = tuple(layer.digest for layer in layers)
+    platform = Platform(architecture="amd64")
+    config = ImageConfig(platform=platform, diff_ids=diff_ids, history=tuple(history), **settings).as_bytes()
     described = Descriptor(media_type=CONFIG_TYPE, digest=store.blobs.add(config), size=len(config))
     manifest = Manifest(config=described, layers=layers)
     data = manifest.as_bytes()

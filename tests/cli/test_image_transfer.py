@@ -75,6 +75,14 @@ def test_push_with_one_name_sends_it_to_where_the_name_says(image: Command, open
     assert image("pull", "--quiet", name).stdout == digest
 
 
+def test_push_and_pull_print_the_image_as_json(image: Command, open_registry: str, tree: Path) -> None:
+    name = f"{open_registry}/team/told:1"
+    digest = image("import", str(tree), "mine").stdout.strip()
+
+    for done in (image("push", "--json", "mine", name), image("pull", "--json", name)):
+        assert json.loads(done.stdout) == {"name": name, "reference": name, "digest": digest}
+
+
 def test_pull_is_quiet_when_asked_and_fetches_nothing_twice(image: Command, open_registry: str, tree: Path) -> None:
     name = f"{open_registry}/team/twice"
     image("import", str(tree), name)

@@ -38,9 +38,10 @@ def test_ps_without_anything_is_an_empty_list(lxsandbox_command: Command) -> Non
 @runs_sandboxes
 def test_ps_lists_the_sandboxes_of_other_programs(lxsandbox_command: Command, running: Sandbox) -> None:
     (listed,) = json.loads(lxsandbox_command("ps", "--json").stdout)
-    assert {"id", "name", "image", "state", "pid", "owner", "created", "memory_bytes", "command", "run"} <= set(listed)
+    assert {"id", "name", "image", "state", "pid", "owner", "created", "memory_bytes", "labels", "command", "run"} <= set(listed)
     assert (listed["id"], listed["name"], listed["image"]) == (running.id, "busy", "host")
     assert (listed["state"], listed["pid"]) == ("running", running.pid)
+    assert listed["labels"] == {"of": "the suite"}
 
 
 @runs_sandboxes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,30 @@ def test_a_file_cut_short_or_changed_is_damaged(tmp_path: Path, kind: str) -> No
         (tmp_path / "file").write_bytes(damaged)
         with pytest.raises(ImageError, match="is damaged"):
             pumped(tmp_path / "file")
+
+
+def test_padding_behind_an_xz_stream_is_nothing_and_anything_else_is_damage(tmp_path: Path) -> None:
+    whole = COMPRESS["xz"](DATA)
+    (tmp_path / "file").write_bytes(whole + bytes(4096) + whole + bytes(8))
+    assert pumped(tmp_path / "file")[1] == DATA + DATA
+
+    (tmp_path / "file").write_bytes(whole + b"something else")
+    with pytest.raises(ImageError, match="is damaged"):
+        pumped(tmp_path / "file")
+
+
+@pytest.mark.security
+def test_an_xz_file_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path) -> None:
+    whole = COMPRESS["xz"](DATA)
+    at = whole.index(
+        b"\x21\x01", 12
+    )  # of the block's header (xz format 3.1): filter LZMA2, one byte, which is the dictionary's size
+    end = 12 + 4 * whole[12]
+    header = whole[12 : at + 2] + bytes([40]) + whole[at + 3 : end]
+    (tmp_path / "file").write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "little") + whole[end + 4 :])
+
+    with pytest.raises(ImageError, match="Memory usage limit exceeded"):
+        pumped(tmp_path / "file")
 
 
 def test_a_zstd_file_cut_short_does_not_have_the_digest_of_the_whole(tmp_path: Path) -> None:

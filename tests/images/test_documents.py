@@ -93,7 +93,9 @@ def test_what_is_written_is_read_back_and_always_the_same_bytes() -> None:
         (manifest(layers=[entry(mediaType="\ud800")]), "no text"),
         (manifest(manifests=[]), "an index and a manifest"),
         (manifest(config=None), "config is no JSON object"),
-        (manifest(annotations={"a": 1}), "annotations: a"),
+        (manifest(annotations={"a": 1}), "annotations: 'a'"),
+        (manifest(annotations={"\ud800": "a"}), "annotations: key .* is no text"),
+        (manifest(layers=[entry(annotations={"a\0": "a"})]), "layer 0: annotations: key .* is no text"),
         (b" " * (4 << 20) + manifest(), "is of 419"),
     ],
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lxsandbox import ImageError
 from lxsandbox.images.references import (
     PARSERS,
+    BuildReference,
     DebianReference,
     DigestReference,
     DockerArchiveReference,
@@ -58,6 +59,9 @@ def read(text: str, base: Path | str = "/") -> Reference:
         ("builder:80/x/y:1", "builder:80/x/y:1", "builder:80/x/y:1"),
         ("[2001:DB8::1]:5000/x:1", "[2001:db8::1]:5000/x:1", "[2001:db8::1]:5000/x:1"),
         ("[::1]/x:1", "[::1]/x:1", "[::1]/x:1"),
+        # A registry may be called as a transport is.
+        ("docker://build:5000/x:1", "docker://build:5000/x:1", "docker://build:5000/x:1"),
+        ("docker://host:1/x", "docker://host:1/x:latest", "docker://host:1/x:latest"),
         # What would be read as something else when it were short keeps its host.
         ("docker.io/library/tar:1", "docker.io/library/tar:1", "docker.io/library/tar:1"),
         ("docker.io/localhost/x:1", "docker.io/localhost/x:1", "docker.io/localhost/x:1"),
@@ -111,8 +115,24 @@ def test_files_and_folders_are_below_the_base_or_a_home(folder: Path, monkeypatc
     assert parse_reference("tar:a.tar", base=str(folder)) == PathReference(transport="tar", path=f"{folder}/a.tar")
     assert parse_reference("tar:~/a.tar") == PathReference(transport="tar", path=f"{folder}/a.tar")
     assert parse_reference("oci:layout", base=str(folder)) == LayoutReference(transport="oci", path=f"{folder}/layout")
-    assert parse_reference("build:layout", base=str(folder)) == PathReference(transport="build", path=f"{folder}/layout")
+    assert parse_reference("build:layout", base=str(folder)) == BuildReference(path=f"{folder}/layout")
     assert str(read("dir://srv")) == "dir:/srv"
+
+
+def test_options_of_a_build_follow_the_path(folder: Path) -> None:
+    parsed = parse_reference("build:layout?target=test&file=a.tar&arg=A=1 2&arg=B=x%26y", base=str(folder))
+
+    assert parsed == BuildReference(
+        path=f"{folder}/layout", file=f"{folder}/layout/a.tar", target="test", args=("A=1 2", "B=x&y")
+    )
+    with pytest.raises(ImageError, match=r"option 'stage' is none of build:"):
+        parse_reference("build:layout?stage=x", base=str(folder))
+
+
+def test_a_path_with_a_question_mark_that_is_there_is_a_path(folder: Path) -> None:
+    (folder / "what?target=x").mkdir()
+
+    assert parse_reference("build:what?target=x", base=str(folder)) == BuildReference(path=f"{folder}/what?target=x")
 
 
 @pytest.mark.parametrize("text", ["oci:layout:v1", "oci-archive:a.tar:v1", "oci:layout:alpine:3.20", "oci-archive:a.tar:x/y:z:1"])
@@ -171,6 +191,13 @@ def test_what_is_not_there_is_said_with_what_should_be(folder: Path, text: str, 
 
     assert caught.value.message == f"image {text!r}: {folder}/{said}"
     assert hint in caught.value.hint
+
+
+def test_a_path_that_is_not_there_does_nothing_to_a_terminal() -> None:
+    with pytest.raises(ImageError, match=r"no\\x1b\[2J' is not a file") as caught:
+        parse_reference("tar:no\x1b[2J")
+
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +301,7 @@ def test_every_transport_is_a_word_that_no_short_text_begins_with() -> None:
     assert set(PARSERS) - {"docker"} < TRANSPORT_WORDS
 
 
-LAYOUTS, PLAIN = ("oci", "oci-archive"), ("build", "dir", "tar")
+LAYOUTS, PLAIN = ("oci", "oci-archive"), ("dir", "tar")
 ALNUM = "abcz09"
 COMPONENTS = st.lists(st.text(ALNUM, min_size=1, max_size=4), min_size=1, max_size=3).flatmap(
     lambda words: st.sampled_from([".", "_", "__", "-", "---"]).map(lambda separator: separator.join(words))
@@ -301,6 +328,13 @@ REFERENCES = (
     )
     | st.builds(DockerArchiveReference, path=PATHS, image=st.none() | REGISTRY.filter(lambda reference: not reference.digest))
     | st.builds(DockerArchiveReference, path=PATHS, index=st.integers(0, 99))
+    | st.builds(
+        BuildReference,
+        path=PATHS,
+        file=st.just("") | PATHS,
+        target=st.text(max_size=5).filter(lambda text: "\0" not in text),
+        args=st.lists(st.builds("{}={}".format, st.sampled_from(["A", "b_1"]), st.text(max_size=5)), max_size=2).map(tuple),
+    )
     | st.builds(
         DebianReference,
         suite=st.sampled_from(["bookworm", "sid", "trixie-backports"]),

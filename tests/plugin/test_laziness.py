@@ -76,6 +76,13 @@ def test_the_header_is_one_line(pytester: pytest.Pytester, monkeypatch: pytest.M
     assert re.fullmatch(r"lxsandbox: (root|user), cgroups (v1|v2|hybrid|none \(.+\)), image cache /somewhere/lxsandbox", header)
 
 
+def test_the_header_names_the_folder_that_was_chosen_for_images(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nsandbox_cache_dir = .cache/images")  # below the rootdir, which is the home folder too here
+
+    pytester.runpytest().stdout.fnmatch_lines(["lxsandbox: *, image cache ~/.cache/images"])
+    pytester.runpytest("--sandbox-cache-dir=/elsewhere").stdout.fnmatch_lines(["lxsandbox: *, image cache /elsewhere"])
+
+
 def test_an_error_in_a_fixture_of_the_user_shows_no_frame_of_ours(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -18,8 +18,8 @@ def shown(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_no_setting_is_required(shown: pytest.Pytester) -> None:
-    told = "settings: Settings(fields={}, unsupported='fail', prewarm=0, pull='missing', offline=False)"
-    shown.runpytest("-s").stdout.fnmatch_lines([f"*{told}"])
+    told = "fields={}, unsupported='fail', prewarm=0, pull='missing', offline=False, locked=False, cache_dir=None, cache_*=None"
+    shown.runpytest("-s").stdout.fnmatch_lines([f"*settings: Settings({told})"])
 
 
 def test_the_ini_file_sets_the_limits_of_every_sandbox(shown: pytest.Pytester) -> None:
@@ -50,7 +50,7 @@ def test_an_empty_environment_variable_counts_as_none(shown: pytest.Pytester, mo
 
 
 def test_images_are_fetched_as_the_command_line_says(shown: pytest.Pytester) -> None:
-    shown.runpytest("-s", "--sandbox-pull=never", "--sandbox-offline").stdout.fnmatch_lines(["*pull='never', offline=True)"])
+    shown.runpytest("-s", "--sandbox-pull=never", "--sandbox-offline").stdout.fnmatch_lines(["*pull='never', offline=True, *"])
 
 
 @pytest.mark.parametrize(("text", "offline"), [("true", True), ("On", True), ("1", True), ("false", False), ("0", False)])
@@ -58,11 +58,11 @@ def test_a_flag_is_true_or_false_in_the_ini_file_and_the_environment(
     shown: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, text: str, offline: bool
 ) -> None:
     shown.makeini(f"[pytest]\nsandbox_offline = {text}")
-    shown.runpytest("-s").stdout.fnmatch_lines([f"*offline={offline})"])
+    shown.runpytest("-s").stdout.fnmatch_lines([f"*offline={offline}, *"])
 
     shown.makeini(f"[pytest]\nsandbox_offline = {not offline}")
     monkeypatch.setenv("LXSANDBOX_SANDBOX_OFFLINE", text)
-    shown.runpytest("-s").stdout.fnmatch_lines([f"*offline={offline})"])
+    shown.runpytest("-s").stdout.fnmatch_lines([f"*offline={offline}, *"])
 
 
 def test_a_flag_that_is_neither_true_nor_false_is_a_usage_error(shown: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +105,7 @@ def test_an_image_that_is_not_stored_fails_its_test_where_nothing_may_be_fetched
         ("--sandbox-image=", "ERROR: --sandbox-image: image='' is not an image reference"),
         ("--sandbox-unsupported=ignore", "ERROR: --sandbox-unsupported: choose from fail, skip"),
         ("--sandbox-prewarm=-2", "ERROR: --sandbox-prewarm: a count is at least 0"),
+        ("--sandbox-cache-size=lots", "ERROR: --sandbox-cache-size: cache_size='lots' is not a size"),
         ("--sandbox-pull=often", "ERROR: --sandbox-pull: choose from missing, always, never"),
     ],
 )
@@ -141,7 +142,14 @@ def test_help_markers_and_fixtures_explain_all(pytester: pytest.Pytester) -> Non
     told.fnmatch_lines(["*sandbox_memory (string):*"])
     pytester.runpytest("--markers").stdout.fnmatch_lines(["@pytest.mark.sandbox(*fields): what the fixture `sandbox`*"])
     listed = pytester.runpytest("--fixtures").stdout
-    listed.fnmatch_lines(["sandbox -- *", "make_sandbox -- *", "sandbox_factory [[]session scope[]] -- *"])
+    listed.fnmatch_lines(
+        [
+            "sandbox -- *",
+            "make_sandbox -- *",
+            "sandbox_factory [[]session scope[]] -- *",
+            "sandbox_image [[]session scope[]] -- *",
+        ]
+    )
 
 
 def test_settings_reach_the_workers_of_xdist(pytester: pytest.Pytester) -> None:

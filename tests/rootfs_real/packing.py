@@ -26,7 +26,7 @@ from lxsandbox.service.run import Run
 from lxsandbox.service.spawner_link import SpawnerLink
 from lxsandbox.spec import Limits, SandboxSpec
 
-CLIENT = SimpleNamespace(env={}, visible={}, pull="missing", offline=False)
+CLIENT = SimpleNamespace(env={}, visible={}, pull="missing", offline=False, lock="")
 
 
 async def packed(image: str, script: str, folder: str, *, groups: bool) -> None:

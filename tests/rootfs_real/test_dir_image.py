@@ -68,11 +68,6 @@ def test_what_is_no_folder_is_no_image(make_sandbox: Callable[..., Sandbox], pat
         make_sandbox(f"dir:{path}")
 
 
-def test_what_this_version_cannot_make_is_refused_by_name(make_sandbox: Callable[..., Sandbox]) -> None:
-    with pytest.raises(ImageError, match="transport build"):
-        make_sandbox("build:/tmp")
-
-
 def test_a_folder_that_is_no_image_layout_is_refused(make_sandbox: Callable[..., Sandbox]) -> None:
     with pytest.raises(ImageError, match="oci-layout"):
         make_sandbox("oci:/etc")

@@ -1,8 +1,10 @@
 """What the compiled filter answers, call by call, run through a machine of our own: also for machines that are not this one."""
 
+import dataclasses
 import errno
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from security_unit.bpf_machine import answer, run
 
 from lxsandbox.errors import SpecError
-from lxsandbox.security import filter_cache, seccomp
+from lxsandbox.security import filter_cache, number_search, seccomp
 from lxsandbox.security.capabilities import DEFAULT
 from lxsandbox.security.seccomp_plan import ALLOW, errno_action
 from lxsandbox.security.seccomp_profile import default_plan
@@ -101,6 +103,33 @@ def test_nesting_leaves_the_keyring_unknown_for_runtimes_to_go_on_without():
 @pytest.mark.parametrize("name", ["read", "write", "futex", "epoll_wait", "openat", "clock_nanosleep", "ioctl", "faccessat2"])
 def test_a_frequent_call_passes_few_instructions(programs, name):
     assert run(programs[X86_64], X86_64, number(X86_64, name))[1] < 40
+
+
+@pytest.mark.parametrize(("native", "abi"), ABIS)
+@pytest.mark.parametrize("nesting", [False, True])
+def test_the_answers_are_those_of_libseccomps_program(native, abi, nesting):
+    second = dict(PAIRS)[native]
+    plan = default_plan(nesting=nesting, capabilities=DEFAULT, architectures=(second,))
+    ours, theirs = (
+        seccomp.compile_plan(dataclasses.replace(plan, by_number=by_number), native=native, source="default")
+        for by_number in (True, False)
+    )
+
+    numbers = [*range(-2, 1200), *range(0x40000000, 0x40000300), 0x7FFFFFFF]
+    assert [answer(ours, abi, each) for each in numbers] == [answer(theirs, abi, each) for each in numbers]
+    assert len(ours) < len(theirs) / 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 700])
+def test_a_search_finds_the_answer_to_every_number_also_over_long_jumps(count):
+    chosen = random.Random(count)
+    answers = {abi: {chosen.randrange(2000): chosen.choice([ALLOW, DENY, 7]) for _ in range(count)} for abi in (X86_64, X86)}
+    program = number_search.instructions(answers, default=UNKNOWN, foreign=DENY)
+
+    for abi, known in answers.items():
+        for each in [-1, *range(2001)]:
+            assert answer(program, abi, each) == known.get(each, UNKNOWN), each
+    assert answer(program, AARCH64, 3) == DENY
 
 
 def test_unconfined_is_no_filter():

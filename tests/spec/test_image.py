@@ -3,7 +3,8 @@
 import json
 from dataclasses import asdict
 
-from lxsandbox import Healthcheck, Image, SandboxSpec
+from lxsandbox import Image, SandboxSpec
+from lxsandbox.image import Healthcheck
 
 
 def test_an_image_is_the_same_after_its_way_through_json() -> None:

@@ -19,7 +19,7 @@ __all__ = ["fresh_sandbox"]
 def fresh_sandbox(image: str, fields: Mapping[str, Any], greeting: Mapping[str, Any]) -> Generator[Sandbox]:
     """A sandbox over `image`; Ctrl-C, SIGTERM and a hang-up close it as its end does.
 
-    `greeting` is what the service is told of how images are fetched: `pull` and `offline` of `ServiceConnection.open`.
+    `greeting` is what the service is told of how images are fetched: `pull`, `offline` and `lock` of `ServiceConnection.open`.
     """
     with raised_as_exceptions(), contextlib.ExitStack() as undo:
         with slow_notice(f"starting a sandbox over {image}"):

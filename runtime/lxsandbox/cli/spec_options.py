@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
+from lxsandbox.defaults import LOCK_NAME
 from lxsandbox.spec import Bind
 from lxsandbox.units import UNLIMITED
 
 __all__ = ["fields_of", "greeting_of", "spec_options"]
 
-_GREETING = ("pull", "offline")  # no fields of a sandbox: what is there already does not depend on them
+_GREETING = ("pull", "offline", "lock")  # no fields of a sandbox: what is there already does not depend on them
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -76,6 +77,10 @@ _OPTIONS = (
         help="When a registry is asked for the image: where the store lacks it (default), each time, not at all.",
     ),
     click.option("--offline", is_flag=True, default=None, help="Fetch nothing over the network."),
+    click.option(
+        "--locked", "lock", flag_value=LOCK_NAME, default=None,
+        help=f"Take the image by the digest in {LOCK_NAME} of the current folder, and no other.",
+    ),
 )  # fmt: skip
 
 

@@ -156,6 +156,13 @@ class Blobs:
         except FileNotFoundError:
             return 0
 
+    def changed_at(self, digest: str) -> float:
+        """When it came, or was held last, or the last of it that has come; in seconds since the epoch, 0 where nothing has."""
+        for path in (self.path(digest), f"{self._beside(digest)}.part"):
+            with contextlib.suppress(FileNotFoundError):
+                return os.stat(path).st_mtime
+        return 0.0
+
     def discard_part(self, digest: str) -> int:
         """Remove what was fetched of it in part, unless somebody is fetching it now. The bytes that were freed."""
         try:

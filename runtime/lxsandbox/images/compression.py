@@ -31,6 +31,7 @@ DAMAGE = (EOFError, OSError, zlib.error, _GzipError, lzma.LZMAError, zstandard.Z
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _LONGEST_MAGIC = max(map(len, _MAGIC))
 _BLOCK_BYTES = 1 << 20
+_MOST_XZ_MEMORY_BYTES = 256 << 20  # a file may ask for 4 GiB; `xz -9` for 65 MiB
 
 
 def open_decompressed(path: str) -> BinaryIO:
@@ -44,7 +45,7 @@ def decompressed(raw: BinaryIO) -> BinaryIO:
         case "gzip":
             return _reader(cast(_Decoder, _open_gzip(raw, "rb", block_size=_BLOCK_BYTES)), raw)
         case "xz":
-            return _reader(lzma.LZMAFile(raw), raw)
+            return _reader(_XzDecoder(raw), raw)
         case "bzip2":
             return _reader(bz2.BZ2File(raw), raw)
         case "zstd":
@@ -85,6 +86,44 @@ def pump(source: str, sink: int) -> str:
 class _Decoder(Protocol):
     def readinto(self, buffer: bytearray, /) -> int: ...
     def close(self) -> None: ...
+
+
+class _XzDecoder:
+    """The xz streams in a file, one behind another, read within bounded memory, which LZMAFile cannot be asked for."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_XZ_MEMORY_BYTES)
+
+    def readinto(self, buffer: bytearray, /) -> int:
+        while True:
+            data = b""
+            if self._stream.eof:
+                data = self._after_stream()
+                if not data:
+                    return 0
+                self._begin()
+            elif self._stream.needs_input:
+                data = self._raw.read(_BLOCK_BYTES)
+                if not data:
+                    raise EOFError("it ends within a stream")
+            decoded = self._stream.decompress(data, len(buffer))
+            if decoded:
+                buffer[: len(decoded)] = decoded
+                return len(decoded)
+
+    def _after_stream(self) -> bytes:
+        """What stands behind it, but for zeros: the xz file format 2.2, "Stream Padding". Empty at the end."""
+        data = self._stream.unused_data.lstrip(b"\0")
+        while not data and (block := self._raw.read(_BLOCK_BYTES)):
+            data = block.lstrip(b"\0")
+        return data
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 class _Reader(io.RawIOBase):

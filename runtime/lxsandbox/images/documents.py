@@ -176,7 +176,7 @@ def _text(data: object, what: str) -> str:
 
 def _texts(data: object, what: str) -> dict[str, str]:
     given = {} if data is None else as_object(data, what)
-    return {key: _text(value, f"{what}: {key:.100}") for key, value in given.items()}
+    return {_text(key, f"{what}: key"): _text(value, f"{what}: {key!r:.100}") for key, value in given.items()}
 
 
 def _list(data: object, what: str) -> Sequence[object]:

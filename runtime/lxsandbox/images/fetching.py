@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.archives import import_dir, import_tar, read_docker_archive, read_oci_archive, read_oci_layout
+from lxsandbox.images.building.fetching import fetch_build
 from lxsandbox.images.debian import fetch_debian
 from lxsandbox.images.registry.client import Registry
 from lxsandbox.images.registry.pull import pull_image
@@ -82,4 +83,5 @@ FETCHES: Mapping[str, Fetch] = {
     "tar": _from_tar,
     "dir": _from_folder,
     "mmdebstrap": fetch_debian,
+    "build": fetch_build,
 }

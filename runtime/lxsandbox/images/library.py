@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs, Part
+from lxsandbox.images.building import Workshops
 from lxsandbox.images.config import ImageConfig, parse_config
 from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, Manifest, Platform
@@ -26,6 +27,10 @@ __all__ = ["NAMED", "HeldBlobs", "HeldImage", "Library", "store_name"]
 
 NAMED = ("docker", "mmdebstrap")
 """Transports whose images the store keeps by name. What is in a file is asked of the file: it may be something else tomorrow."""
+
+
+_MADE = ("build", "mmdebstrap")  # here, and that takes long: by one process at a time
+_MAKING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +53,27 @@ class HeldImage:
         self.close()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """How an image is wanted; `above` are the references that are being made of it."""
+
+    pull: Pull
+    offline: bool
+    progress: Progress
+    fresh: bool
+    above: tuple[str, ...] = ()
+
+
 class Library:
     """One store, and the transports that fill it. For several threads at once."""
 
-    def __init__(self, store: Store | None = None, *, platform: Platform | None = None) -> None:
+    def __init__(
+        self, store: Store | None = None, *, platform: Platform | None = None, workshops: Workshops | None = None
+    ) -> None:
+        """Without `workshops`, of what is to be built only that is there whose steps are all stored."""
         self.store = store or Store()
         self.platform = platform or host_platform()
+        self._workshops = workshops
 
     @functools.cached_property
     def transports(self) -> Transports:
@@ -77,25 +97,50 @@ class Library:
         return reference
 
     def get(
-        self, reference: Reference, *, pull: Pull = "missing", offline: bool = False, progress: Progress | None = None
+        self,
+        reference: Reference,
+        *,
+        pull: Pull = "missing",
+        offline: bool = False,
+        progress: Progress | None = None,
+        fresh: bool = False,
     ) -> HeldImage:
-        """The image, fetched where the store lacks it, or as `pull` says. Raises ImageError, OSError on a full disk."""
+        """The image, fetched where the store lacks it, or as `pull` says. Raises ImageError, OSError on a full disk.
+
+        What is built is built with no step taken from the store when it is to be `fresh`.
+        """
+        return self.got(reference, _Asked(pull=pull, offline=offline, progress=progress or Silent(), fresh=fresh))
+
+    def got(self, reference: Reference, asked: _Asked) -> HeldImage:
+        """As `get`."""
         with contextlib.ExitStack() as undo:
             lease = undo.enter_context(self.store.lease())
             known = self._known(reference, lease)
-            if known is None or (pull == "always" and not offline and reference.transport in NAMED):
-                known = self._fetched(reference, lease, pull=pull, offline=offline, progress=progress or Silent())
+            if known is None or (asked.pull == "always" and not asked.offline and reference.transport in NAMED):
+                known = self._fetched(reference, lease, asked)
             manifest = self.store.manifest(known)
             config = parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}")
             _check_layers(reference, manifest, config)
             undo.pop_all()
             return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
 
+    def of(self, descriptor: Descriptor) -> HeldImage:
+        """An image in the store, by its manifest's descriptor. Raises ImageError where a part of it is missing."""
+        with contextlib.ExitStack() as undo:
+            lease = undo.enter_context(self.store.lease(descriptor))
+            manifest = self.store.manifest(descriptor)
+            config = parse_config(self.store.config_bytes(manifest), what=f"config of {descriptor.digest}")
+            undo.pop_all()
+            return HeldImage(descriptor=descriptor, manifest=manifest, config=config, lease=lease)
+
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
         if isinstance(reference, DigestReference):
             return self._with_digest(reference.digest, lease)
         name = store_name(reference)
         named = None if name is None else self.store.named(name)
+        if named is None and isinstance(reference, RegistryReference) and reference.digest:
+            # By whatever name it came: what has the digest is the image.
+            named = next((each for each in self.store.names().values() if each.digest == reference.digest), None)
         if named is None:
             return None
         lease.add([named])
@@ -111,22 +156,32 @@ class Library:
         hint = "what has no name goes with `lxsandbox image prune`, unless a run uses it: make it anew, and give it a name"
         raise ImageError(f"there is no image {digest} in the store", hint=hint)
 
-    def _fetched(self, reference: Reference, lease: Lease, *, pull: Pull, offline: bool, progress: Progress) -> Descriptor:
-        if reference.transport in NAMED and (offline or pull == "never"):
-            why = "this run is offline" if offline else 'pull="never"'
+    def _fetched(self, reference: Reference, lease: Lease, asked: _Asked) -> Descriptor:
+        if reference.transport in NAMED and (asked.offline or asked.pull == "never"):
+            why = "this run is offline" if asked.offline else 'pull="never"'
             hint = f"fetch it before, with the network there: `lxsandbox image pull '{reference.familiar()}'`"
             raise ImageError(f"image {reference.familiar()} is not in the store, and {why}", hint=hint)
-        context = FetchContext(
-            blobs=HeldBlobs(self.store.folder, lease), platform=self.platform, progress=progress, offline=offline, pull=pull
-        )
-        name = store_name(reference)
-        if reference.transport != "mmdebstrap" or name is None:
-            found = self.transports.fetch(reference, context)
-            if reference.transport == "docker":
-                self._check_base(reference, found)
-            return self._named(name, found, lease)
-        with exclusive(self.store.folder, name.replace("/", "-")):  # it takes long; who waits finds it made
-            return self._known(reference, lease) or self._named(name, self.transports.fetch(reference, context), lease)
+        with contextlib.ExitStack() as held:
+            shelf = _Shelf(self, replace(asked, above=(*asked.above, str(reference))), held)
+            context = FetchContext(
+                blobs=HeldBlobs(self.store.folder, lease),
+                platform=self.platform,
+                progress=asked.progress,
+                offline=asked.offline,
+                pull=asked.pull,
+                shelf=shelf,
+                workshops=self._workshops,
+                fresh=asked.fresh,
+            )
+            name = store_name(reference)
+            if reference.transport not in _MADE:
+                found = self.transports.fetch(reference, context)
+                if reference.transport == "docker":
+                    self._check_base(reference, found)
+                return self._named(name, found, lease)
+            lock = f"{reference.transport}-{digest_of(str(reference).encode()).partition(':')[2][:24]}"
+            with exclusive(self.store.folder, lock, at_most_seconds=_MAKING_SECONDS):  # who waits finds it made
+                return self._known(reference, lease) or self._named(name, self.transports.fetch(reference, context), lease)
 
     def _check_base(self, reference: Reference, found: Descriptor) -> None:
         """Raises ImageError for an image of a registry's that would have the host's files: that is not for others to choose."""
@@ -142,6 +197,34 @@ class Library:
         if name is not None:
             self.store.tag(name, found)
         return found
+
+
+class _Shelf:
+    """See `transports.Shelf`. What it gives is held until `held` is closed."""
+
+    def __init__(self, library: Library, asked: _Asked, held: contextlib.ExitStack) -> None:
+        self._library = library
+        self._asked = asked
+        self._held = held
+
+    def parse(self, text: str, base: str) -> Reference:
+        return self._library.parse(text, base=base)
+
+    def image(self, reference: Reference) -> Descriptor:
+        if str(reference) in self._asked.above:
+            raise ImageError(f"image {reference.familiar()} is to be made of itself", hint="name another image, or a stage")
+        return self._held.enter_context(self._library.got(reference, self._asked)).descriptor
+
+    def named(self, name: str) -> Descriptor | None:
+        store = self._library.store
+        found = store.named(name)
+        if found is None:
+            return None
+        self._held.enter_context(store.lease(found))
+        return found if store.complete(found) else None
+
+    def name(self, name: str, descriptor: Descriptor) -> None:
+        self._library.store.tag(name, descriptor)
 
 
 class HeldBlobs(Blobs):

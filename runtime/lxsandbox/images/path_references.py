@@ -12,8 +12,8 @@ from lxsandbox.errors import ImageError
 from lxsandbox.images.registry_reference import RegistryReference, parse_registry_reference
 
 __all__ = [
-    "DockerArchiveReference", "LayoutReference", "PathReference", "check_exists", "parse_docker_archive", "parse_layout",
-    "parse_path",
+    "DockerArchiveReference", "LayoutReference", "PathReference", "below", "check_path_exists", "parse_docker_archive",
+    "parse_layout", "parse_path",
 ]  # fmt: skip
 
 # image-spec, annotations.md, org.opencontainers.image.ref.name
@@ -34,9 +34,9 @@ _KINDS: dict[str, tuple[Callable[[str], bool], str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PathReference:
-    """A root file system in a folder or tar file, or what one is built from, at the absolute `path`."""
+    """A root file system in a folder or tar file, at the absolute `path`."""
 
-    transport: Literal["build", "dir", "tar"]
+    transport: Literal["dir", "tar"]
     path: str
 
     def __post_init__(self) -> None:
@@ -99,15 +99,15 @@ class DockerArchiveReference:
         return "" if self.index is None else f"@{self.index}"
 
 
-def parse_path(transport: Literal["build", "dir", "tar"], rest: str, base: str) -> PathReference:
+def parse_path(transport: Literal["dir", "tar"], rest: str, base: str) -> PathReference:
     """The reference that `TRANSPORT:` and `rest`, a path and nothing more, are. Raises ImageError."""
-    return PathReference(transport=transport, path=_below(base, rest))
+    return PathReference(transport=transport, path=below(base, rest))
 
 
 def parse_layout(transport: Literal["oci", "oci-archive"], rest: str, base: str) -> LayoutReference:
     """The reference that `TRANSPORT:` and `rest`, `PATH[:TAG]`, are. Raises ImageError."""
     path, tag = _split_tag(transport, rest, base)
-    return LayoutReference(transport=transport, path=_below(base, path), tag=tag)
+    return LayoutReference(transport=transport, path=below(base, path), tag=tag)
 
 
 def parse_docker_archive(rest: str, base: str) -> DockerArchiveReference:
@@ -116,17 +116,16 @@ def parse_docker_archive(rest: str, base: str) -> DockerArchiveReference:
     if name.startswith("@"):
         if not _INDEX.fullmatch(name):
             raise ImageError(f"{name!r:.100} is no index of an image", hint="write @0 for the first of the file")
-        return DockerArchiveReference(path=_below(base, path), index=int(name[1:]))
-    return DockerArchiveReference(path=_below(base, path), image=parse_registry_reference(name) if name else None)
+        return DockerArchiveReference(path=below(base, path), index=int(name[1:]))
+    return DockerArchiveReference(path=below(base, path), image=parse_registry_reference(name) if name else None)
 
 
-def check_exists(reference: object) -> None:
-    """Raises ImageError when the reference is one to a file or folder, and none is there."""
-    if not isinstance(reference, PathReference | LayoutReference | DockerArchiveReference):
-        return
-    is_there, kind, hint = _KINDS[reference.transport]
-    if not is_there(reference.path):
-        raise ImageError(f"{reference.path} is not {kind}", hint=hint)
+def check_path_exists(transport: str, path: str) -> None:
+    """Raises ImageError unless what the transport reads is at the path."""
+    is_there, kind, hint = _KINDS[transport]
+    if not is_there(path):
+        shown = path if path.isprintable() else repr(path)
+        raise ImageError(f"{shown} is not {kind}", hint=hint)
 
 
 def _split_tag(transport: str, rest: str, base: str) -> tuple[str, str]:
@@ -138,7 +137,7 @@ def _split_tag(transport: str, rest: str, base: str) -> tuple[str, str]:
         return rest, ""
     is_there = _KINDS[transport][0]
     ends = [colons[-1], len(rest), *reversed(colons[:-1])]
-    end = next((end for end in ends if end and is_there(_below(base, rest[:end]))), colons[0])
+    end = next((end for end in ends if end and is_there(below(base, rest[:end]))), colons[0])
     return rest[:end], rest[end + 1 :]
 
 
@@ -147,7 +146,8 @@ def _with_tag(transport: str, path: str, tag: str) -> str:
     return f"{transport}:{path}:{tag}" if tag or ":" in path else f"{transport}:{path}"
 
 
-def _below(base: str, path: str) -> str:
+def below(base: str, path: str) -> str:
+    """The absolute path, in its shortest form, that `path` is below `base`. Raises ImageError for none."""
     if not path:
         raise ImageError("it names no path", hint="write the path of a file or folder after the colon")
     joined = os.path.normpath(os.path.join(base, os.path.expanduser(path)))
@@ -155,5 +155,5 @@ def _below(base: str, path: str) -> str:
 
 
 def _check_path(path: str) -> None:
-    if not path.startswith("/") or "\0" in path or path != _below("/", path):
+    if not path.startswith("/") or "\0" in path or path != below("/", path):
         raise ImageError(f"path {path!r:.200} is not absolute, or not in its shortest form")

@@ -6,11 +6,13 @@ Source: containerd's `platforms` module (database.go for the normal forms, compa
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 
+from lxsandbox.errors import ImageError
 from lxsandbox.images.documents import INDEX_TYPES, Descriptor, Platform
 
-__all__ = ["candidates", "host_platform", "suitable"]
+__all__ = ["candidates", "host_platform", "parse_platform", "suitable"]
 
 # uname(2)'s machine in Go's terms; one that is not here is called the same by both.
 _MACHINES = {
@@ -28,6 +30,7 @@ _SYNONYMS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "
 _OLDEST_ARM = 5
 _ATTESTATION = "vnd.docker.reference.type"  # BuildKit's attestation storage: no image, though it is listed as one
 _UNKNOWN = Platform(os="unknown", architecture="unknown")
+_WRITTEN = re.compile(r"([a-z0-9_.-]+)/([a-z0-9_.-]+)(?:/([a-z0-9_.-]+))?", re.IGNORECASE)
 
 
 def host_platform() -> Platform:
@@ -35,6 +38,14 @@ def host_platform() -> Platform:
     machine = os.uname().machine
     architecture, variant = _MACHINES.get(machine, (machine, ""))
     return Platform(architecture=architecture, variant=variant)
+
+
+def parse_platform(text: str) -> Platform:
+    """The platform that is written OS/ARCH[/VARIANT]. Raises ImageError."""
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        raise ImageError(f"{text!r:.100} is not OS/ARCH[/VARIANT]", hint="write it as linux/amd64 or linux/arm/v7")
+    return Platform(os=found[1], architecture=found[2], variant=found[3] or "")
 
 
 def candidates(manifests: Sequence[Descriptor]) -> list[Descriptor]:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from lxsandbox.errors import ImageError
+from lxsandbox.images.build_reference import BuildReference, parse_build
 from lxsandbox.images.debian_reference import DebianReference, parse_debian_reference
 from lxsandbox.images.path_references import (
     DockerArchiveReference,
     LayoutReference,
     PathReference,
-    check_exists,
+    check_path_exists,
     parse_docker_archive,
     parse_layout,
     parse_path,
@@ -28,8 +29,8 @@ from lxsandbox.images.path_references import (
 from lxsandbox.images.registry_reference import RegistryReference, parse_registry_reference
 
 __all__ = [
-    "PARSERS", "DebianReference", "DigestReference", "DockerArchiveReference", "HostReference", "LayoutReference", "Parser",
-    "PathReference", "Reference", "RegistryReference", "check_exists", "parse_reference",
+    "PARSERS", "BuildReference", "DebianReference", "DigestReference", "DockerArchiveReference", "HostReference",
+    "LayoutReference", "Parser", "PathReference", "Reference", "RegistryReference", "check_exists", "parse_reference",
 ]  # fmt: skip
 
 # How each is written, in the order that users are told them.
@@ -42,7 +43,7 @@ _FORMS: Mapping[str, str] = {
     "docker-archive": "docker-archive:FILE[:NAME]",
     "tar": "tar:FILE",
     "dir": "dir:PATH",
-    "build": "build:PATH",
+    "build": "build:PATH[?file=FILE&target=STAGE&arg=NAME=VALUE]",
     "mmdebstrap": "mmdebstrap:SUITE[?include=a,b]",
 }
 _OF_OTHER_TOOLS = {
@@ -112,9 +113,15 @@ PARSERS: Mapping[str, Parser] = {
     "docker-archive": parse_docker_archive,
     "tar": functools.partial(parse_path, "tar"),
     "dir": functools.partial(parse_path, "dir"),
-    "build": functools.partial(parse_path, "build"),
+    "build": parse_build,
     "mmdebstrap": lambda rest, base: parse_debian_reference(rest),  # noqa: ARG005 - a Parser
 }
+
+
+def check_exists(reference: object) -> None:
+    """Raises ImageError when the reference is one to a file or folder, and none is there."""
+    if isinstance(reference, BuildReference | PathReference | LayoutReference | DockerArchiveReference):
+        check_path_exists(reference.transport, reference.path)
 
 
 def parse_reference(text: str, *, base: str = "/", must_exist: bool = True, parsers: Mapping[str, Parser] = PARSERS) -> Reference:

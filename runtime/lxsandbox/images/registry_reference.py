@@ -72,7 +72,9 @@ class RegistryReference:
         return f"{self.host}/{self.repository}"
 
     def __str__(self) -> str:
-        return self.name + self._version()
+        # A registry may be called `build:5000`, which would be read as the folder 5000/… to build from.
+        transport = "docker://" if self.host.partition(":")[0] in TRANSPORT_WORDS else ""
+        return transport + self.name + self._version()
 
     def familiar(self) -> str:
         """The short text that users write, which is read back as the same reference."""

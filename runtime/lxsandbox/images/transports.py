@@ -22,10 +22,11 @@ from lxsandbox.images.references import PARSERS, Reference, parse_reference
 
 if TYPE_CHECKING:
     from lxsandbox.images.blobs import Blobs
+    from lxsandbox.images.building import Workshops
     from lxsandbox.images.documents import Descriptor, Platform
     from lxsandbox.images.registry.progress import Progress
 
-__all__ = ["ENTRY_POINTS", "Fetch", "FetchContext", "Hooks", "Pull", "Transport", "Transports", "hookimpl"]
+__all__ = ["ENTRY_POINTS", "Fetch", "FetchContext", "Hooks", "Pull", "Shelf", "Transport", "Transports", "hookimpl"]
 
 ENTRY_POINTS = "lxsandbox.transports"
 
@@ -37,15 +38,42 @@ Pull = Literal["missing", "always", "never"]
 """When the source is asked: for what the store lacks, each time, or not at all."""
 
 
+class Shelf(Protocol):
+    """The images of a store, for who makes an image of others. What it gives is held until that image is made."""
+
+    def parse(self, text: str, base: str) -> Reference:
+        """The reference that `text` is, paths below `base`. Raises ImageError."""
+        ...
+
+    def image(self, reference: Reference) -> Descriptor:
+        """The image, fetched where the store lacks it. Raises ImageError."""
+        ...
+
+    def named(self, name: str) -> Descriptor | None:
+        """The image of that name in the store, if all of it is there."""
+        ...
+
+    def name(self, name: str, descriptor: Descriptor) -> None:
+        """Let the name stand for the image from now on. Raises ImageError."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchContext:
-    """What a transport fetches into, and how. `offline` forbids the network, whatever `pull` says."""
+    """What a transport fetches into, and how. `offline` forbids the network, whatever `pull` says.
+
+    For images that are made of others: `shelf` has those, `workshops` are where steps are carried out, and `fresh` asks for all
+    steps to be, also those whose results are stored.
+    """
 
     blobs: Blobs
     platform: Platform
     progress: Progress
     offline: bool = False
     pull: Pull = "missing"
+    shelf: Shelf | None = None
+    workshops: Workshops | None = None
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         if self.pull not in get_args(Pull):

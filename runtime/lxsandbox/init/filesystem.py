@@ -5,6 +5,7 @@ import os
 import stat
 import time
 
+from lxsandbox.init.users import UnknownUser, look_up
 from lxsandbox.rootfs.removal import remove_tree
 from lxsandbox.rootfs.targets import parent_and_name
 from lxsandbox.syscalls.files import is_of_proc, openat2
@@ -138,6 +139,37 @@ def _chmod(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     return {}
 
 
+def _settle(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+    """Owner, mode and time, in this order: chown(2) clears the set-user-id bit."""
+    uid, gid = request["owner"]
+    with _Parent(root, request["path"]) as place:
+        os.chown(place.name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
+        if request["mode"] is None:
+            return {}
+        fd = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", request["mode"] & 0o7777)
+        if request["mtime_ns"] is not None:
+            os.utime(f"/proc/self/fd/{fd}", ns=(request["mtime_ns"], request["mtime_ns"]))
+    finally:
+        os.close(fd)
+    return {}
+
+
+def _link(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+    with _Parent(root, request["target"]) as old, _Parent(root, request["path"]) as new:
+        os.link(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
+    return {}
+
+
+def _account(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+    try:
+        account = look_up(root, request["user"])
+    except UnknownUser as error:
+        raise OSError(errno.EINVAL, str(error)) from None
+    return {"uid": account.uid, "gid": account.gid}
+
+
 def _utime(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     fd = openat2(root, request["path"], os.O_PATH)
     when = time.time_ns() if request["mtime_ns"] is None else request["mtime_ns"]
@@ -165,6 +197,9 @@ OPERATIONS: "dict[str, Callable[[int, dict[str, Any]], Any]]" = {
     "readlink": _readlink,
     "symlink": _symlink,
     "chmod": _chmod,
+    "settle": _settle,
+    "link": _link,
+    "account": _account,
     "rename": _rename,
     "utime": _utime,
 }

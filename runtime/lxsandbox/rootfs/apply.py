@@ -143,17 +143,19 @@ def _overlay(
     area = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=root.work)
     os.mkdir("upper", 0o755, dir_fd=area)
     os.mkdir("work", 0o755, dir_fd=area)
-    lowerdirs = [_lower(root, area, number, lower) for number, lower in enumerate(lowers)]
+    for number, lower in enumerate(lowers):
+        _attach_lower(root, area, str(number), lower)
     # The upper's own folder is the root that is seen: its mode is the uppermost lower's.
-    os.chmod(f"/proc/self/fd/{area}/upper", stat.S_IMODE(os.stat(lowerdirs[0]).st_mode))
+    os.chmod(f"/proc/self/fd/{area}/upper", stat.S_IMODE(os.stat("0", dir_fd=area).st_mode))
     for entry in upper:
         _make_entry(f"/proc/self/fd/{area}/upper/", *entry)
+    names = [str(number) for number in range(len(lowers))]
     if veil:
-        os.mkdir("veil", stat.S_IMODE(os.stat(lowerdirs[-1]).st_mode), dir_fd=area)
+        os.mkdir("veil", stat.S_IMODE(os.stat(names[-1], dir_fd=area).st_mode), dir_fd=area)
         for entry in veil:
             _make_entry(f"/proc/self/fd/{area}/veil/", *entry)
-        lowerdirs.insert(-1, f"/proc/self/fd/{area}/veil")
-    mount = _new_overlay(lowerdirs, f"/proc/self/fd/{area}")
+        names.insert(-1, "veil")
+    mount = _new_overlay(area, names)
     _keep(root, target, "upper", area)
     if veil:
         _keep(root, target, "veil", area)
@@ -183,24 +185,39 @@ def _make_entry(upper: str, kind: str, path: str, mode: int, text: str) -> None:
             os.close(fd)
 
 
-def _lower(root: Root, area: int, number: int, lower: int) -> str:
-    os.mkdir(str(number), dir_fd=area)
-    place = os.open(str(number), os.O_PATH | os.O_CLOEXEC, dir_fd=area)
+def _attach_lower(root: Root, area: int, name: str, lower: int) -> None:
+    os.mkdir(name, dir_fd=area)
+    place = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=area)
     mounts.move_mount(root.trees[lower], place)
     os.close(place)
-    return f"/proc/self/fd/{area}/{number}"
 
 
-def _new_overlay(lowerdirs: Sequence[str], area: str) -> int:
-    places = [("upperdir", f"{area}/upper"), ("workdir", f"{area}/work"), ("userxattr", None)]
+def _new_overlay(area: int, lowers: Sequence[str]) -> int:
+    """The detached mount of an overlay over the folders `lowers` in `area`, uppermost first."""
+    below = f"/proc/self/fd/{area}"
+    places = [("upperdir", f"{below}/upper"), ("workdir", f"{below}/work"), ("userxattr", None)]
     try:
-        # lowerdir+ (Linux 6.5) takes one path each: no escaping, no bound on the option string.
-        return mounts.new_filesystem("overlay", [*(("lowerdir+", path) for path in lowerdirs), *places])
+        return mounts.new_filesystem("overlay", [*(("lowerdir+", f"{below}/{name}") for name in lowers), *places])
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    escaped = ":".join(path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,") for path in lowerdirs)
-    return mounts.new_filesystem("overlay", [("lowerdir", escaped), *places])
+    return _old_overlay(area, lowers)
+
+
+def _old_overlay(area: int, lowers: Sequence[str]) -> int:
+    # Before Linux 6.5 all lowers are one option, and fsconfig(2) takes 256 bytes for one: too little for a dozen of them. With
+    # paths relative to the working directory the page that mount(2) takes is enough for all that overlayfs stacks.
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(area)
+    try:
+        os.mkdir("merged")
+        mounts.mount_filesystem("overlay", "merged", f"userxattr,lowerdir={':'.join(lowers)},upperdir=upper,workdir=work")
+        mount = mounts.open_tree("merged")
+        mounts.detach("merged")
+        return mount
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def _attach_top(root: Root) -> None:

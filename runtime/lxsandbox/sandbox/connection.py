@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from lxsandbox.defaults import CACHE_DIR, CACHE_SIZE
 from lxsandbox.errors import SandboxError, ServiceLost
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
 from lxsandbox.sandbox.environment import shown_folders, shown_variables
@@ -63,12 +64,17 @@ class ServiceConnection:
         start: bool = True,
         pull: Pull = "missing",
         offline: bool = False,
+        lock: str | os.PathLike[str] | None = None,
+        cache_dir: str | None = None,
+        cache_size: int | str | None = None,
     ) -> Self:
         """Connect to the service of the run in `folder` (default: a new run), starting it where there is none.
 
         `observer`: a client that keeps nothing alive. `pull`: when a registry is asked for an image that this client's sandboxes
-        are over; `offline`: nothing is fetched for them over the network. Raises ServiceLost where there is no service and
-        `start` is False, or where it does not start.
+        are over; `offline`: nothing is fetched for them over the network; `lock`: a file of `lxsandbox image lock`, and only the
+        images in it may be used. `cache_dir`: the absolute folder that images are kept in, and `cache_size`: how much of them
+        stays, in bytes or as text; both are for the service that is started here. Raises ServiceLost where there is no service
+        and `start` is False, or where it does not start.
         """
         greeting = {
             "label": label,
@@ -77,13 +83,16 @@ class ServiceConnection:
             "env": shown_variables(),
             "pull": pull,
             "offline": offline,
+            "lock": "" if lock is None else os.path.abspath(lock),
             **({"defaults": dict(defaults)} if defaults else {}),
         }
+        given = {CACHE_DIR: cache_dir, CACHE_SIZE: cache_size}
+        environ = {name: str(value) for name, value in given.items() if value is not None}
         if folder is not None:
-            return cls._join(folder, greeting, start=start)
+            return cls._join(folder, greeting, environ, start=start)
         folder = make_run_folder()
         try:
-            connection = cls._join(folder, greeting, start=start)
+            connection = cls._join(folder, greeting, environ, start=start)
         except BaseException:
             let_go(folder)
             remove_run_folder(folder)
@@ -92,13 +101,13 @@ class ServiceConnection:
         return connection
 
     @classmethod
-    def _join(cls, folder: str, greeting: dict[str, Any], *, start: bool) -> Self:
+    def _join(cls, folder: str, greeting: dict[str, Any], environ: dict[str, str], *, start: bool) -> Self:
         with usable(folder), start_lock(folder):
             for _ in range(_START_ATTEMPTS):
                 if connection := cls._greet(folder, None, greeting):
                     return connection
                 if start:
-                    process = start_service(folder)
+                    process = start_service(folder, environ)
                     if connection := cls._greet(folder, process, greeting):
                         return connection
                     end_service(process)

@@ -44,15 +44,15 @@ _READY = b"1"
 _FIRST_WORDS_BYTES = 4096  # pipe(7): what is written at once up to here is read at once
 
 
-def start_service(folder: str) -> subprocess.Popen[bytes]:
-    """Start the service of the run in `folder` and wait until it listens.
+def start_service(folder: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the service of the run in `folder`, with more in its environment, and wait until it listens.
 
     Where it ends instead, raises the error that it gives as the reason; where it gives none, ServiceLost with the end of its log.
     """
     ready, ready_there = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            process = _spawn(folder, ready_there)
+            process = _spawn(folder, ready_there, environ or {})
         finally:
             os.close(ready_there)
         said = _first_words(ready)
@@ -119,7 +119,7 @@ def log_tail(folder: str) -> str:
         return ""  # the run folder has gone with the service
 
 
-def _spawn(folder: str, ready_fd: int) -> subprocess.Popen[bytes]:
+def _spawn(folder: str, ready_fd: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     log = os.open(os.path.join(folder, LOG_NAME), flags, 0o600)
     # -P: the folder that pytest runs in must not shadow the service's modules.
@@ -131,7 +131,7 @@ def _spawn(folder: str, ready_fd: int) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=service_environment(os.environ, sys.path),
+            env={**service_environment(os.environ, sys.path), **environ},
             pass_fds=(ready_fd,),
             start_new_session=True,  # Ctrl-C is for pytest; the service ends when its clients have gone
         )

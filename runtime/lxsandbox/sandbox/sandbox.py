@@ -24,6 +24,7 @@ from lxsandbox.sandbox.connection import ServiceConnection, default_connection, 
 from lxsandbox.sandbox.control import Control
 from lxsandbox.sandbox.copying_in import copy_in
 from lxsandbox.sandbox.copying_out import copy_out
+from lxsandbox.sandbox.images import asked
 from lxsandbox.sandbox.main_command import MainCommand
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
@@ -102,8 +103,7 @@ class Sandbox:
         shares_default = connection is None
         connection = default_connection() if connection is None else connection
         try:
-            asked = spec.as_json() | {"image": _anchored(spec.image)}
-            answer, channel = connection.request_channel("create", spec=asked, required=sorted(required))
+            answer, channel = connection.request_channel("create", spec=asked(spec), required=sorted(required))
         except BaseException:
             if shares_default:
                 release_default_connection(connection)
@@ -359,13 +359,3 @@ class Sandbox:
     def __repr__(self) -> str:
         because = f": {self.death}" if self.death else ""
         return f"<Sandbox {self.name} of {self.image}, init {self.pid}, {self.state}{because}>"
-
-
-def _anchored(image: str) -> str:
-    """The reference as the service is to read it, whose working folder is another one. Raises ImageError."""
-    if image == "host":  # most are: the rest is not loaded for it
-        return image
-    from lxsandbox.images.references import PARSERS, parse_reference
-
-    known = "/" in image or image.partition(":")[0] in PARSERS
-    return str(parse_reference(image, base=os.getcwd())) if known else image

@@ -7,25 +7,14 @@ comparisons of its number only, which keeps it in the kernel's cache of calls th
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Callable, Sequence
 
+from lxsandbox.security.bpf import ARCHITECTURE, ARGUMENTS, JUMP, JUMP_IF_BIT, JUMP_IF_EQUAL, LOAD, NUMBER, RETURN, instruction
 from lxsandbox.security.seccomp_plan import Check, Condition, errno_action
 
 __all__ = ["instructions"]
 
-# include/uapi/linux/bpf_common.h
-_LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_JUMP = 0x05  # BPF_JMP | BPF_JA
-_JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_JUMP_IF_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN = 0x06  # BPF_RET | BPF_K
-
-# Offsets in struct seccomp_data, include/uapi/linux/seccomp.h
-_NUMBER = 0
-_ARCHITECTURE = 4
-_ARGUMENTS = 16
 _LOW_HALF = 0 if sys.byteorder == "little" else 4
 
 
@@ -46,28 +35,24 @@ def _block(architecture: int, checks: Sequence[Check], number_of: Callable[[int,
             body = _one_check(check, number, following=len(body) // 8) + body
     if not body:
         return b""
-    body = _instruction(_LOAD, _NUMBER) + body
-    return _instruction(_LOAD, _ARCHITECTURE) + _instruction(_JUMP_IF_EQUAL, architecture, otherwise=len(body) // 8) + body
+    body = instruction(LOAD, NUMBER) + body
+    return instruction(LOAD, ARCHITECTURE) + instruction(JUMP_IF_EQUAL, architecture, otherwise=len(body) // 8) + body
 
 
 def _one_check(check: Check, number: int, *, following: int) -> bytes:
-    refuse = _instruction(_RETURN, errno_action(check.errno))
+    refuse = instruction(RETURN, errno_action(check.errno))
     if check.condition is Condition.NEVER:
         body = refuse
     else:
-        body = _instruction(_LOAD, _ARGUMENTS + 8 * check.argument + _LOW_HALF) + _comparisons(check, refuse, following)
-    return _instruction(_JUMP_IF_EQUAL, number, otherwise=len(body) // 8) + body
+        body = instruction(LOAD, ARGUMENTS + 8 * check.argument + _LOW_HALF) + _comparisons(check, refuse, following)
+    return instruction(JUMP_IF_EQUAL, number, otherwise=len(body) // 8) + body
 
 
 def _comparisons(check: Check, refuse: bytes, following: int) -> bytes:
     """A comparison for each value, each leading to the last of two instructions: the one for a value that was found."""
     wanted = check.condition is Condition.IN
-    code = _JUMP_IF_BIT if check.condition is Condition.NO_BIT_OF else _JUMP_IF_EQUAL
+    code = JUMP_IF_BIT if check.condition is Condition.NO_BIT_OF else JUMP_IF_EQUAL
     count = len(check.values)
-    tests = [_instruction(code, value, then=count - place) for place, value in enumerate(check.values)]
-    passed = _instruction(_JUMP, following if wanted else following + 1)
+    tests = [instruction(code, value, then=count - place) for place, value in enumerate(check.values)]
+    passed = instruction(JUMP, following if wanted else following + 1)
     return b"".join(tests) + (refuse + passed if wanted else passed + refuse)
-
-
-def _instruction(code: int, operand: int, *, then: int = 0, otherwise: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, then, otherwise, operand)

@@ -1,7 +1,7 @@
 """Makes the BPF program of a sandbox's system call filter. For the service: what a sandbox gets is the finished bytes.
 
-libseccomp compiles the rules of a plan, `argument_checks` stands in front of it, and what comes out is kept in memory and
-on disk. Installing it in a process is `syscalls`' part.
+`number_search`, or libseccomp for profiles with conditions, compiles the rules of a plan, `argument_checks` stands in front of
+it, and what comes out is kept in memory and on disk. Installing it in a process is `syscalls`' part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from errno import ENOSYS
 from typing import Any
 
 from lxsandbox.errors import HostUnsupported, SpecError
-from lxsandbox.security import argument_checks, filter_cache, oci_profile
+from lxsandbox.security import argument_checks, filter_cache, number_search, oci_profile
 from lxsandbox.security.seccomp_plan import Plan, Rule, errno_action
 from lxsandbox.security.seccomp_profile import default_plan
 
@@ -29,8 +29,19 @@ _LARGEST_PROGRAM_BYTES = 8 * 4096  # BPF_MAXINSNS
 # The 32-bit ABI that the same kernel serves. x32, the third one of x86_64, is left out and so answered ENOSYS as a whole.
 _SECOND_ABI = {0xC000003E: (0x40000003,), 0xC00000B7: (0x40000028,)}
 
-# For what i386 also has by way of socketcall libseccomp gives a made-up number, though the call has one of its own.
-_DIRECT_NUMBERS = {(0x40000003, "socket"): 359, (0x40000003, "socketpair"): 360}
+# For what i386 also has by way of socketcall or ipc libseccomp gives a made-up number, though the call has one of its own since
+# Linux 4.3 and 5.1: arch/x86/entry/syscalls/syscall_32.tbl.
+_DIRECT_NUMBERS = {
+    (0x40000003, call): number
+    for first, calls in (
+        (337, "recvmmsg"),
+        (345, "sendmmsg"),
+        (359, "socket socketpair bind connect listen accept4 getsockopt setsockopt getsockname getpeername sendto sendmsg"),
+        (371, "recvfrom recvmsg shutdown"),
+        (393, "semget semctl shmget shmctl shmat shmdt msgget msgsnd msgrcv msgctl"),
+    )
+    for number, call in enumerate(calls.split(), first)
+}
 # libseccomp numbers the calls that an architecture lacks from here down (__PNR_* of <seccomp-syscalls.h>).
 _FIRST_ABSENT = -10000
 
@@ -80,8 +91,8 @@ def _profile_text(path: str) -> bytes:
 
 def _cached(plan: Plan, source: str) -> bytes:
     native = native_architecture()
-    # repr of frozen values: the same plan, text for text. The checks' code is not in it, hence the number in front.
-    key = hashlib.sha256(f"1 {_library_version()} {native:#x} {plan!r}".encode()).hexdigest()
+    # repr of frozen values: the same plan, text for text. The code that makes it is not in it, hence the number in front.
+    key = hashlib.sha256(f"2 {_library_version()} {native:#x} {plan!r}".encode()).hexdigest()
     program = filter_cache.load(key)
     if program is None:
         program = compile_plan(plan, native=native, source=source)
@@ -92,11 +103,21 @@ def _cached(plan: Plan, source: str) -> bytes:
 def compile_plan(plan: Plan, *, native: int, source: str) -> bytes:
     """The plan as BPF for machines of this architecture (AUDIT_ARCH_*). `source` names the profile in a SpecError."""
     library = _library()
-    program = argument_checks.instructions(plan.checks, (native, *plan.architectures), functools.partial(_number_of, library))
-    program += _export(_with_rules(library, plan, native, source))
+    number_of = functools.partial(_number_of, library)
+    program = argument_checks.instructions(plan.checks, (native, *plan.architectures), number_of)
+    program += _search(library, plan, native) if plan.by_number else _export(_with_rules(library, plan, native, source))
     if len(program) > _LARGEST_PROGRAM_BYTES:
         raise SpecError(f"seccomp profile {source} makes {len(program) // 8} instructions, and the kernel takes 4096")
     return program
+
+
+def _search(library: Any, plan: Plan, native: int) -> bytes:
+    answers: dict[int, dict[int, int]] = {}
+    for architecture in (native, *plan.architectures):
+        # What has no number of its own there can be called by none: the default answers.
+        numbers = ((_own_number(library, architecture, rule.call), rule.action) for rule in plan.rules)
+        answers[architecture] = {number: action for number, action in numbers if number >= 0}
+    return number_search.instructions(answers, default=plan.default, foreign=errno_action(ENOSYS))
 
 
 def _with_rules(library: Any, plan: Plan, native: int, source: str) -> Any:
@@ -126,11 +147,16 @@ def _add(library: Any, rules: Any, rule: Rule, source: str) -> None:
 
 
 def _number_of(library: Any, architecture: int, call: str) -> int | None:
-    number = _DIRECT_NUMBERS.get((architecture, call)) or int(library.resolve_syscall(architecture, call))
+    number = _own_number(library, architecture, call)
     if _FIRST_ABSENT < number < 0:
         # Neither a number nor absent: a check left out here would be a hole, so rather no filter at all.
         raise HostUnsupported(f"libseccomp has no number for {call} on architecture {architecture:#x}", capability="seccomp")
     return None if number < 0 else number
+
+
+def _own_number(library: Any, architecture: int, call: str) -> int:
+    """The call's own number; below 0 where it has none, or this libseccomp knows none."""
+    return _DIRECT_NUMBERS.get((architecture, call)) or int(library.resolve_syscall(architecture, call))
 
 
 def _export(rules: Any) -> bytes:

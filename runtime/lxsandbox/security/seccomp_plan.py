@@ -82,10 +82,12 @@ class Plan:
     """A whole filter: first the checks, then the rules, then the default.
 
     `architectures` are those beside the machine's own whose calls the rules cover as well, by libseccomp's number;
-    a call made through any other is answered ENOSYS.
+    a call made through any other is answered ENOSYS. With `by_number`, every rule is for the one number that a call has in an
+    architecture, whatever its arguments; else what i386 does by way of `socketcall` and `ipc` is looked for there too.
     """
 
     default: int
     rules: tuple[Rule, ...]
     checks: tuple[Check, ...] = ()
     architectures: tuple[int, ...] = ()
+    by_number: bool = False

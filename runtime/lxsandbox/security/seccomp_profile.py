@@ -133,4 +133,5 @@ def default_plan(*, nesting: bool, capabilities: frozenset[int], architectures: 
         ),
         checks=_CHECKS if namespaces else (*_CHECKS, _CLONE_CHECK),
         architectures=architectures,
+        by_number=True,  # `socketcall` is refused and `ipc` allowed, each as a whole
     )

@@ -84,9 +84,9 @@ async def _serve(folder: str, ready: BinaryIO | None) -> None:
     await run.close(_END_SECONDS)
     spawner.stop()
     await cleaning
-    if run.images.fetching:
+    if run.images.working:
         # A thread that waits for a silent registry cannot be ended, and nobody waits for what it fetches any more. What has come
-        # lies in a `.part`, and is taken up by the next run.
+        # lies in a `.part`, and is taken up by the next run; so is what was to be removed.
         leave_run(folder, patience_seconds=_LAST_LOCK_SECONDS)
         logging.shutdown()
         os._exit(0)

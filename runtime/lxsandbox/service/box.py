@@ -113,12 +113,17 @@ class Box:
         raise SandboxError(f"sandbox {self.id} was not {expected} within {_DEADLINE_SECONDS:.0f} s")
 
     def plan(self, shape: Shape, seccomp: int, userns: int | None) -> None:
-        """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError."""
+        """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError, SandboxError."""
         self.spec = shape.spec
         self.root = made = shape.plan(self.id, self.scratch)
         confine = shape.confinement(self.id, made)
         self.files = confine["files"]
         request = {"steps": made.steps, "trees": made.trees, "confine": confine}
+        if userns is not None and len(made.trees) + 2 > wire.MAX_FDS:  # with the filter's, and that of a long message
+            raise SandboxError(
+                f"the root of a sandbox has {wire.MAX_FDS - 2} parts at most, and this has {len(made.trees)} layers and mounts",
+                hint="make an image of fewer layers of it, or mount fewer folders",
+            )
         trees = open_trees(made.trees, userns) if userns is not None else []
         try:
             self._control.send(request, [seccomp, *trees])
@@ -338,6 +343,7 @@ class Box:
             "pid": self.pid,
             "created": self.created,
             "memory_bytes": self.stats()["memory_bytes"],
+            "labels": dict(self.spec.labels),
             "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
         }
 

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from lxsandbox.service.facts import shown_folders
 from lxsandbox.service.failures import error_as_json
 from lxsandbox.service.shapes import limits_of
 from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.service.telling import Telling
 from lxsandbox.spec import SandboxSpec, check_env
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Client:
         self.env: dict[str, str] = {}
         self.pull: Pull = "missing"
         self.offline = False
+        self.lock = ""
         self.starts: list[float] = []
         self.pool_hits = 0
         self.peak_bytes = 0
@@ -67,6 +69,7 @@ class Client:
                     "leave",
                     "image",
                     "image_prune",
+                    "image_build",
                     "snapshot",
                     "reset",
                 ),
@@ -122,6 +125,7 @@ class Client:
         self.env = check_env(message.get("env") or {})
         self.pull = message.get("pull") or "missing"
         self.offline = bool(message.get("offline"))
+        self.lock = str(message.get("lock") or "")
         run = self.run
         if not self.observer:
             run.factory.keep_blanks()
@@ -276,7 +280,7 @@ class Client:
 
     async def _image(self, message: wire.Message) -> _Answer:
         text = str(message["image"])
-        found = await self.run.images.find(text, pull=self.pull, offline=self.offline)
+        found = await self.run.images.find(text, pull=self.pull, offline=self.offline, lock=self.lock)
         held = found.held
         described = Image(reference=text) if held is None else held.config.described(text, held.descriptor.digest)
         return asdict(described), []
@@ -289,6 +293,26 @@ class Client:
     async def _image_prune(self, message: wire.Message) -> _Answer:
         pruned = await self.run.images.prune(every=bool(message.get("all")), at_most_bytes=message.get("at_most_bytes"))
         return asdict(pruned), []
+
+    async def _image_build(self, message: wire.Message) -> _Answer:
+        """The pipe through which is told how it goes on, and how it ends: see `telling`."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        task = asyncio.get_running_loop().create_task(self._build(message, Telling(writer)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return {}, [reader]
+
+    async def _build(self, message: wire.Message, telling: Telling) -> None:
+        fresh = bool(message.get("fresh"))
+        pull: Pull = message.get("pull") or "missing"
+        with closing(telling):
+            try:
+                digest = await self.run.images.build(message["reference"], message["name"], telling, fresh=fresh, pull=pull)
+                last: dict[str, Any] = {"done": digest}
+            except (SandboxError, OSError) as error:
+                last = {"error": error_as_json(error)}
+            with suppress(SandboxError):
+                await asyncio.to_thread(telling.tell, **last)
 
     async def _settle(self, _: wire.Message) -> _Answer:
         await self.run.factory.settle(_SETTLE_SECONDS)

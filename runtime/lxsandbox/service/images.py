@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lxsandbox.errors import ImageError
+from lxsandbox.errors import ImageError, SandboxError
 from lxsandbox.rootfs.plan import ImageRoot
 
 if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
+    from lxsandbox.images.documents import Descriptor
     from lxsandbox.images.library import HeldImage, Library
+    from lxsandbox.images.lock import Lock
     from lxsandbox.images.references import Reference
+    from lxsandbox.images.registry.progress import Progress
     from lxsandbox.images.store import Pruned, Store
     from lxsandbox.images.transports import Pull
     from lxsandbox.service.factory import Factory
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "Image", "Images"]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_YOUNG_SECONDS = 3600.0  # what was used so lately is wanted again
+_PRUNE_SECONDS = 10.0
 _AT_ONCE = 2  # layers unpacked at the same time; each has a process of its own beside the thread that decompresses
 
 
@@ -54,21 +61,26 @@ class Images:
         self._made: dict[str, Image] = {}  # by this run itself, by what names each
         self._held: list[HeldImage] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._library: Library | None = None
+        self.library: Library  # once it is open
+        self._locks: dict[str, Lock] = {}
         self._opening = asyncio.Lock()
+        self._is_open = False
         self._counting = threading.Lock()
-        self.fetching = 0  # threads that wait for a source, perhaps for long
+        self._grown = False  # there is more in the store than before
+        self.working = 0  # threads that wait for a source, or remove what is not needed, perhaps for long
 
-    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False) -> Image:
-        """The image, ready to be the root of a sandbox. Raises ImageError."""
+    async def find(self, text: str, *, pull: Pull = "missing", offline: bool = False, lock: str = "") -> Image:
+        """The image, ready to be the root of a sandbox; with `lock`, a file's path, by the digest there. Raises ImageError."""
         if text == "host":
             return HOST
         library = await self.open()
         parsed = await asyncio.to_thread(library.parse, text)
-        if parsed.transport in ("dir", "tar"):
-            return await self._bare(parsed)
         if (made := self._made.get(str(parsed))) is not None:
             return made
+        if lock:
+            parsed = await asyncio.to_thread(self._pinned, library, parsed, lock)
+        if parsed.transport in ("dir", "tar"):
+            return await self._bare(parsed)
         key = (await asyncio.to_thread(_identity, parsed), pull, offline)
         task = self._found.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
@@ -84,9 +96,10 @@ class Images:
     async def open(self) -> Library:
         """The library that the images come from."""
         async with self._opening:
-            if self._library is None:
-                self._library = await asyncio.to_thread(_library, self.in_loop(self._factory.remove_tree))
-            return self._library
+            if not self._is_open:
+                self.library = await asyncio.to_thread(_library, self._factory, self, asyncio.get_running_loop())
+                self._is_open = True
+            return self.library
 
     async def _bare(self, reference: Reference) -> Image:
         path: str = getattr(reference, "path")  # noqa: B009 - of a PathReference, whose module is not loaded for `host`
@@ -104,32 +117,74 @@ class Images:
         return Image(ImageRoot(layers=(path,)))
 
     async def _stored(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> Image:
-        held = await asyncio.to_thread(self._fetch, library, reference, pull, offline)
+        held = await _apart(lambda: self._fetch(library, reference, pull, offline))
         self._held.append(held)
+        return await self._unpacked(library.store, reference.familiar(), held)
+
+    async def _unpacked(self, store: Store, name: str, held: HeldImage) -> Image:
         layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
-        name = reference.familiar()
-        store = library.store
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        return _image(held, _seen(folders[::-1]), store)
+        return _image(held, _seen(folders[::-1]) or (() if held.config.over_host else (self.nothing,)), store)
+
+    @property
+    def nothing(self) -> str:
+        """A folder with nothing in it, for a root of no layers: overlayfs takes no fewer than one."""
+        path = os.path.join(self._factory.folder, "nothing")
+        os.makedirs(path, 0o755, exist_ok=True)
+        return path
+
+    async def stored(self, descriptor: Descriptor) -> Image:
+        """An image in the store, by its manifest's descriptor; what it holds there, the caller closes. Raises ImageError."""
+        library = await self.open()
+        held = await asyncio.to_thread(library.of, descriptor)
+        return await self._unpacked(library.store, descriptor.digest, held)
+
+    async def build(self, text: str, name: str, progress: Progress, *, fresh: bool, pull: Pull) -> str:
+        """Build an image, and call it `name` if it is to have one; the digest of its manifest. Raises SandboxError."""
+        library = await self.open()
+        self._grown = True
+
+        def work() -> str:
+            reference = library.parse(text)
+            with self._working(), library.get(reference, pull=pull, progress=progress, fresh=fresh) as built:
+                if name:
+                    library.store.tag(name, built.descriptor)
+                return built.descriptor.digest
+
+        return await _apart(work)
 
     def remember(self, library: Library, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
         """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
+        self._grown = True
         self._held.append(held)
         self._made.update(dict.fromkeys(names, _image(held, _seen(layers), library.store)))
 
+    def _pinned(self, library: Library, reference: Reference, path: str) -> Reference:
+        from lxsandbox.images.lock import Lock
+
+        if path not in self._locks:  # read once: a run has one image by one name, also when the file is written meanwhile
+            self._locks[path] = Lock.read(path)
+        return self._locks[path].pinned(reference, library.platform)
+
     def _fetch(self, library: Library, reference: Reference, pull: Pull, offline: bool) -> HeldImage:
-        with self._counting:
-            self.fetching += 1
-        try:
+        with self._working():
             return library.get(reference, pull=pull, offline=offline)
+
+    @contextlib.contextmanager
+    def _working(self) -> Generator[None]:
+        with self._counting:
+            self.working += 1
+        try:
+            yield
         finally:
             with self._counting:
-                self.fetching -= 1
+                self.working -= 1
 
     async def _layer(self, store: Store, image: str, digest: str, diff_id: str) -> str:
         """The folder with the files of one layer, unpacked in this run or another."""
 
         async def unpack(folder: str) -> None:
+            self._grown = True
             found = await self._unpack(image, store.blobs.path(digest), folder, form="layer")
             if found != diff_id:
                 store.blobs.discard(digest)
@@ -169,20 +224,65 @@ class Images:
         return lambda *arguments: asyncio.run_coroutine_threadsafe(work(*arguments), loop).result()
 
     async def close(self) -> None:
-        """Stop what is still being fetched, and let go of all images."""
+        """Stop what is still being fetched, let go of all images, and make room where there is too much of them now."""
         for task in self._found.values():
             task.cancel()
         await asyncio.gather(*self._found.values(), return_exceptions=True)
         for held in self._held:
             held.close()
+        if self._grown:
+            await self._make_room(self.library.store)
+
+    async def _make_room(self, store: Store) -> None:
+        # What is not done by then is done by another run: a prune may be killed at any point.
+        pruning = asyncio.to_thread(self._keep_to_size, store)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(pruning, _PRUNE_SECONDS)
+
+    def _keep_to_size(self, store: Store) -> None:
+        from lxsandbox.images.store import cache_size
+
+        with self._working():
+            try:
+                at_most_bytes = cache_size()
+                if at_most_bytes is not None:
+                    store.keep_to(at_most_bytes, spare_seconds=_YOUNG_SECONDS)
+            except (SandboxError, OSError) as error:  # no run fails for want of room for the next
+                _log.warning("the store of images could not be made smaller: %s", error)
 
 
-def _library(remove: Callable[[str], None]) -> Library:
+async def _apart(work: Callable[[], T]) -> T:
+    """Have a thread of its own do the work. Those of asyncio are few, and what builds an image waits for others of them."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(set_it: Callable[[Any], None], outcome: object) -> None:
+        if not done.done():
+            set_it(outcome)
+
+    def run() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - passed on to who waits
+                loop.call_soon_threadsafe(tell, done.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(tell, done.set_result, result)
+
+    threading.Thread(target=run, name="image", daemon=True).start()
+    return await done
+
+
+def _library(factory: Factory, images: Images, loop: asyncio.AbstractEventLoop) -> Library:
     # In a thread: together they take a tenth of a second to load.
     from lxsandbox.images.library import Library
     from lxsandbox.images.store import Store
+    from lxsandbox.service.workshops import Workshops
 
-    return Library(Store(remove=remove))
+    def remove(path: str) -> None:
+        asyncio.run_coroutine_threadsafe(factory.remove_tree(path), loop).result()
+
+    return Library(Store(remove=remove), workshops=Workshops(factory, images, loop))
 
 
 def _image(held: HeldImage, layers: tuple[str, ...], store: Store) -> Image:
@@ -208,5 +308,10 @@ def _identity(reference: Reference) -> str:
     if path is None:
         return str(reference)
     layout = os.path.join(path, "index.json")
-    found = os.stat(layout if os.path.exists(layout) else path)
-    return f"{reference}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"
+    telling = [layout if os.path.exists(layout) else path]
+    if reference.transport == "build":
+        # Not all that is copied: a test run does not change it, and there may be much.
+        names = ("Containerfile", "Dockerfile", ".dockerignore", getattr(reference, "file", ""))
+        telling += [os.path.join(path, name) for name in names]
+    stats = [os.stat(each) for each in telling if os.path.exists(each)]
+    return "\0".join([str(reference), *(f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" for found in stats)])

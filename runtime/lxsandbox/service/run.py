@@ -69,7 +69,7 @@ class Run:
 
     async def _prepare(self, spec: SandboxSpec, owner: Client) -> Prepared:
         """What a sandbox of this spec is made by. Raises SandboxError."""
-        image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline)
+        image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.

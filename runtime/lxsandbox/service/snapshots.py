@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from lxsandbox.images.library import HeldImage, Library
     from lxsandbox.images.references import Reference
 
-__all__ = ["Snapshots"]
+__all__ = ["NothingChanged", "Recording", "Snapshots"]
 
 _AT_ONCE = 2
 _BLOCK_BYTES = 1 << 20
 _EMPTY_BYTES = 1024  # of an archive with nothing in it
 
 
-class _NothingChanged(Exception):
+class NothingChanged(Exception):
     """There is no layer to be made."""
 
 
@@ -73,12 +73,12 @@ class Snapshots:
         with ExitStack() as undo:
             lease = undo.enter_context(store.lease())
             blobs = HeldBlobs(store.folder, lease)
-            recording = _Recording(loop, self._factory, box, blobs)
+            recording = Recording(loop, self._factory, box, blobs)
             try:
                 layers = (store.new_layer(recording.fill, ids=self._images.ids), *layers)
                 manifest, config = with_layer(manifest, config, recording.layer())
                 manifest, descriptor = store_documents(manifest, config, blobs)
-            except _NothingChanged:
+            except NothingChanged:
                 descriptor = base.descriptor if base is not None else store_documents(manifest, config, blobs)[1]
             lease.add([descriptor])
             if reference is not None:
@@ -102,7 +102,7 @@ def _check_base(box: Box) -> None:
         )
 
 
-class _Recording:
+class Recording:
     """One pass over what has changed in a box: it becomes a blob, and the files of a layer's folder."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, factory: Factory, box: Box, blobs: Blobs) -> None:
@@ -121,7 +121,7 @@ class _Recording:
         return Descriptor(media_type=LAYER_TYPE, digest=digest, size=size)
 
     def fill(self, folder: str) -> str:
-        """Unpack the changes into `folder`; their digest. Raises _NothingChanged, SandboxError, OSError; then no blob is left."""
+        """Unpack the changes into `folder`; their digest. Raises NothingChanged, SandboxError, OSError; then no blob is left."""
         packed, sink = _pipe()
         stream, copy = _pipe()
         packing = self._start(self._pack(sink))
@@ -167,7 +167,7 @@ def _blocks(
         yield block
     packing.result()
     if size == _EMPTY_BYTES:
-        raise _NothingChanged
+        raise NothingChanged
     copy.close()
     unpacking.result()
 

@@ -1,4 +1,7 @@
-"""Mounting by descriptor: fsopen(2) and its family, open_tree(2), move_mount(2), mount_setattr(2), pivot_root(2)."""
+"""Mounting by descriptor: fsopen(2) and its family, open_tree(2), move_mount(2), mount_setattr(2), pivot_root(2).
+
+And mount(2), for what older kernels have no descriptors for.
+"""
 
 import ctypes
 import os
@@ -7,7 +10,10 @@ from ctypes import c_char_p, c_int, c_uint, c_uint64, c_ulong
 
 from lxsandbox.syscalls._call import call, syscall
 
-__all__ = ["detach", "mount_setattr", "move_mount", "new_filesystem", "open_tree", "pivot_root", "set_propagation_private"]
+__all__ = [
+    "detach", "mount_filesystem", "mount_setattr", "move_mount", "new_filesystem", "open_tree", "pivot_root",
+    "set_propagation_private",
+]  # fmt: skip
 
 # include/uapi/linux/mount.h
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -56,6 +62,11 @@ def new_filesystem(
         raise OSError(error.errno, f"{error.strerror} (new {kind} file system{_kernel_says(context)})") from error
     finally:
         os.close(context)
+
+
+def mount_filesystem(kind: str, target: str, options: str, *, source: str = "lxsandbox") -> None:
+    """Make a file system and attach it at `target`; `options` is a page of text at most, see mount(2)."""
+    call("mount", source.encode(), os.fsencode(target), kind.encode(), c_ulong(0), options.encode())
 
 
 def _configure(context: int, command: int, key: bytes | None, value: bytes | None) -> None:

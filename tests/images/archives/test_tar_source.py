@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from images.unpack.making import header
 
 from lxsandbox import ImageError
 from lxsandbox.images.archives import tar_source
@@ -133,6 +134,14 @@ def test_headers_about_headers_come_to_an_end(tmp_path: Path) -> None:
     record = b"11 comment=\n".ljust(512, b"\0")
     path = tmp_path / "a.tar"
     path.write_bytes((extended_header(11) + record) * 5000)
+
+    with pytest.raises(ImageError, match="is damaged"):
+        TarSource(str(path))
+
+
+def test_an_archive_that_ends_within_the_map_of_a_sparse_file_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(header(b"holes", b"S", magic=b"ustar  \0", rest=bytes(137) + b"\1"))  # the map goes on in another block
 
     with pytest.raises(ImageError, match="is damaged"):
         TarSource(str(path))

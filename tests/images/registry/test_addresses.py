@@ -45,6 +45,19 @@ def test_a_location_is_absolute_or_relative(location: str, url: str) -> None:
     assert resolve(location, base="https://a.example:1/v2/y", insecure=False) == url
 
 
+@pytest.mark.parametrize("location", ["https://[::1", "https://[a:b]/x", "//]", "https://a.example:99999/"])
+def test_a_location_that_makes_no_sense_is_refused(location: str) -> None:
+    with pytest.raises(ImageError, match="is no address"):
+        resolve(location, base="https://a.example/", insecure=True)
+
+
+def test_a_refusal_obeys_no_registry_that_writes_to_the_terminal() -> None:
+    for location in ("ftp://\x1b[2Jx", "ftp://a@\u202ex", "x:\x1b[2J"):
+        with pytest.raises(ImageError) as refused:
+            resolve(location, base="https://a.example/", insecure=True)
+        assert refused.value.message.isprintable()
+
+
 @pytest.mark.parametrize("location", ["http://a.example/x", "http://127.0.0.1/x", "HTTP://a.example"])
 @pytest.mark.parametrize("insecure", [True, False])
 def test_nothing_leads_from_https_to_http(location: str, insecure: bool) -> None:

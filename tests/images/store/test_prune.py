@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,33 @@ def test_what_is_named_stays_and_what_is_not_goes(full: Store) -> None:
     assert gone.bytes == before - full.usage().bytes
     assert full.complete(NEW.descriptor)
     assert full.prune().bytes == 0
+
+
+def test_a_store_is_kept_to_a_size_by_what_was_used_least_recently(full: Store) -> None:
+    assert full.keep_to(full.usage().bytes, spare_seconds=0) is None
+
+    gone = full.keep_to(full.usage().bytes - 1, spare_seconds=0)
+
+    assert gone is not None
+    assert gone.names == ("old",)
+    assert set(full.names()) == {"middle", "new"}
+
+
+def test_what_was_used_or_came_lately_stays_however_large_the_store_is(full: Store) -> None:
+    for name in ("middle", "new"):
+        used(full, name, time.time())
+    MIDDLE.unpack_in(full)
+    lately = full.blobs.add(b"of no image, yet")
+    long_ago = full.blobs.add(b"of no image")
+    for each in (full.blobs.path(long_ago), *(full.blobs.path(digest) for digest in OLD.digests - NEW.digests)):
+        os.utime(each, (1, 1))
+
+    gone = full.keep_to(1, spare_seconds=3600)
+
+    assert gone is not None
+    assert (gone.names, set(gone.blobs)) == (("old",), {long_ago, *(OLD.digests - NEW.digests)})
+    assert full.blobs.has(lately)
+    assert full.usage().layers == 2
 
 
 def test_with_all_every_image_goes_that_is_not_in_use(full: Store) -> None:

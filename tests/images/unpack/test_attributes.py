@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from images.unpack.making import END, device, entry, file, folder, hard_link, link, pax
+from images.unpack.making import END, device, entry, file, folder, global_pax, hard_link, link, pax
 from images.unpack.unpacking import unpacked
 from needs import needs
 
@@ -26,6 +26,7 @@ def xattrs(path: Path) -> dict[str, bytes]:
 FOREIGN = [
     b"trusted.overlay.opaque", b"trusted.x", b"user.overlay.opaque", b"user.overlay.redirect", b"user.overlay.whiteout",
     b"user.overlay.metacopy", b"security.selinux", b"security.ima", b"security.evm", b"security.apparmor", b"system.x", b"x", b"",
+    b"user%2Eoverlay.opaque", b"%25user.x", b"user.overlay.%3D",
 ]  # fmt: skip
 
 
@@ -41,6 +42,24 @@ def test_attributes_that_mean_something_to_the_host_or_to_overlayfs_are_left_out
     assert done.said == ""
     for name, kept in (("file", True), ("folder", True), ("fifo", False), ("l", False)):
         assert xattrs(done.root / name) == ({"user.kept": b"a\0b\n="} if kept else {})
+
+
+@needs("user-namespaces")
+def test_attributes_may_be_empty_and_have_equals_signs_in_their_names(tmp_path: Path) -> None:
+    records = pax(xattr(b"user.empty", b""), xattr(b"user.a%3Db%253D", b"y"))
+
+    done = unpacked(records + file(b"x") + END, tmp_path / "root")
+
+    assert xattrs(done.root / "x") == {"user.empty": b"", "user.a=b%3D": b"y"}
+
+
+@needs("user-namespaces")
+def test_an_empty_record_takes_a_global_attribute_away(tmp_path: Path) -> None:
+    archive = global_pax(xattr(b"user.a", b"y")) + file(b"x") + pax(xattr(b"user.a", b"")) + file(b"z") + END
+
+    done = unpacked(archive, tmp_path / "root")
+
+    assert (xattrs(done.root / "x"), xattrs(done.root / "z")) == ({"user.a": b"y"}, {})
 
 
 @needs("root")

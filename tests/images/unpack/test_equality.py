@@ -52,6 +52,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     _make_sparse(root / "holes")
     os.setxattr(root / "etc", "user.folder", b"a\0b\n")
     os.setxattr(root / "etc" / "passwd", "user.file", b"\xff")
+    os.setxattr(root / "etc" / "passwd", "user.a=b%3D", b"")
     if os.geteuid() == 0:
         _add_what_root_can(root)
     for number, path in enumerate(sorted(root.rglob("*"), reverse=True)):
@@ -140,6 +141,7 @@ def test_holes_stay_holes(tmp_path: Path, tree: Path, name: str, user: str) -> N
 
 @needs("root", "umoci", "tar")
 def test_a_layer_is_as_umoci_unpacks_it(tmp_path: Path, tree: Path) -> None:
+    os.removexattr(tree / "etc" / "passwd", "user.a=b%3D")  # umoci drops what is empty, and takes GNU's spelling for the name
     archive = _archive(tree, *FORMATS["pax"])
 
     done = unpacked(archive, tmp_path / "ours", form="layer", user="root")

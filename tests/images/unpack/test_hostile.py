@@ -96,6 +96,7 @@ LINKS = {
     "link out by parents": taken(lambda out: folder(b"a") + link(b"a/x", _UP + b"b") + file(b"a/x/f"), "a", "a/x", "b", "b/f"),
     "links in a chain": taken(link(b"a", _UP) + link(b"b", b"a/c") + file(b"b/file"), "a", "b", "c", "c/file"),
     "links in a circle": refused(link(b"a", b"b") + link(b"b", b"a") + file(b"a/x") + END, "'a/x': leads through too many"),
+    "a link to itself in a known folder's place": taken(folder(b"a") + folder(b"a/b") + link(b"a", b"a"), "a"),
     "a link to itself": refused(link(b"a", b"a") + file(b"a/x") + END, "leads through too many symbolic links"),
     "a long chain": refused(
         b"".join(link(b"%d" % n, b"%d" % (n + 1)) for n in range(1000)) + file(b"0/x") + END, "too many symbolic links"
@@ -240,6 +241,39 @@ TWICE = {
     "device over file": taken(file(b"x") + folder(b"a") + device(b"a", 0, 0), "x"),
 }
 
+# Of little to fetch, much to do. Zeros by the gigabyte are in test_holes.
+BOMBS = {
+    "links that multiply": refused(
+        b"".join(link(b"%d" % n, b"/".join([b"%d" % (n + 1)] * 20)) for n in range(30)) + folder(b"30") + file(b"0/x") + END,
+        "lies more than 200 folders deep",
+    ),
+    "links that multiply and lead back": refused(
+        b"".join(link(b"%d" % n, b"/../".join([b"%d" % (n + 1)] * 99)) for n in range(30)) + folder(b"30") + file(b"0/x") + END,
+        "leads through too many symbolic links",
+    ),
+    "records for every entry": refused(
+        global_pax(*((b"comment.%d" % n, b"") for n in range(200))) + file(b"x") + END, "there are more than 100 global records"
+    ),
+    "a sparse file of 60 GiB": taken(sparse(b"0,512", size=b"%d" % (60 << 30)).removesuffix(END), "holes"),
+    "sparse files of 120 GiB together": refused(
+        sparse(b"0,512", size=b"%d" % (60 << 30)).removesuffix(END) * 2 + END, "entry 'holes': with it the archive has more than"
+    ),
+}
+
+XATTRS = {
+    "of a link": taken(pax((b"SCHILY.xattr.user.a", b"x")) + link(b"l", b"/etc/passwd"), "l"),
+    "of a hard link to a link out": taken(
+        lambda out: link(b"l", out + b"/file") + pax((b"SCHILY.xattr.user.a", b"x")) + hard_link(b"h", b"l"), "l", "h"
+    ),
+    "of the root": taken(pax((b"SCHILY.xattr.user.overlay.opaque", b"y")) + folder(b"./"), form="layer"),
+    "of a whiteout": taken(pax((b"SCHILY.xattr.user.a", b"x")) + file(b".wh.x"), "x", form="layer"),
+    "of nothing but a prefix": refused(pax((b"SCHILY.xattr.user.", b"x")) + file(b"x") + END, "entry 'x': its attribute 'user.'"),
+    "with control characters": refused(
+        pax((b"SCHILY.xattr.user.\x1b[2J" + b"x" * 300, b"x")) + file(b"x") + END, r"its attribute 'user.\x1b[2J"
+    ),
+    "a list of access that is none": taken(pax((b"SCHILY.xattr.system.posix_acl_access", b"junk")) + link(b"l", b"x"), "l"),
+}
+
 WHITEOUTS = {
     "whiteout of a parent": refused(file(b"a/.wh...") + END, "entry 'a/.wh...': is a whiteout of no file", form="layer"),
     "whiteout of the folder itself": refused(file(b"a/.wh..") + END, "is a whiteout of no file", form="layer"),
@@ -254,7 +288,7 @@ WHITEOUTS = {
     "a root has no whiteouts": taken(file(b".wh.x") + file(b".wh..wh..opq"), ".wh.x", ".wh..wh..opq"),
 }
 
-OF_FILES = NAMES | LINKS | NODES | TWICE | WHITEOUTS
+OF_FILES = NAMES | LINKS | NODES | TWICE | BOMBS | XATTRS | WHITEOUTS
 OF_BYTES = NUMBERS | PAX | SPARSE | ENDS
 
 
@@ -281,3 +315,21 @@ def _attempt(case: Case, root: Path, outside: Outside, user: str) -> None:
         assert done.names() == case.has
     assert outside.file.stat().st_ino not in {path.lstat().st_ino for path in root.rglob("*")}
     assert root.stat().st_mode & 0o7777 == 0o755
+
+
+_FEW_STEPS = "from lxsandbox.images.unpack import folders; folders._MOST_STEPS = 10_000"
+_LONG_WAY = link(b"a", b"b/../" * 800 + b"b")
+
+
+@needs("user-namespaces")
+def test_a_long_way_through_a_link_is_gone_once_for_all_paths_through_it(tmp_path: Path) -> None:
+    archive = _LONG_WAY + b"".join(file(b"a/%d/x" % number) for number in range(1000)) + END
+
+    assert unpacked(archive, tmp_path / "root", before=_FEW_STEPS).said == ""
+
+
+@needs("user-namespaces")
+def test_a_link_that_is_made_anew_for_each_path_comes_to_an_end(tmp_path: Path) -> None:
+    archive = (_LONG_WAY + file(b"a/x")) * 10 + END
+
+    assert unpacked(archive, tmp_path / "root", before=_FEW_STEPS).said.endswith("all of them are too long a way")

@@ -78,6 +78,9 @@ STACKS = {
     "what was hidden comes back": ([file(b"a/.wh.old"), file(b"a/old", b"2")], {**ALL, "a/old": "2"}),
     "what was hidden stays so": ([file(b".wh.a"), folder(b"a") + NEW], NEW_A),
     "a whiteout below a link": ([folder(b"a") + link(b"l", b"a") + file(b"l/.wh.old")], {**without("a/old"), "l": "a"}),
+    "a whiteout below a file": ([file(b"a", b"1") + file(b"a/.wh.old")], {**without("a"), "a": "1"}),
+    "an opaque mark below a file": ([file(b"a", b"1") + OPAQUE], {**without("a"), "a": "1"}),
+    "a whiteout below a whiteout": ([file(b".wh.a") + file(b"a/.wh.old") + OPAQUE], without("a")),
     "whiteouts twice": ([file(b"a/.wh.old") + file(b"a/.wh.old")], without("a/old")),
 }
 

@@ -57,11 +57,15 @@ def unpacked(archive: bytes, root: Path, *, form: str = "root", user: str = "sin
 Looked = dict[str, tuple[object, ...]]
 
 
-def look(root: Path) -> Looked:
-    """Everything about every file below `root`: type, mode, owner, time, links, device, content, attributes."""
+def look(root: Path, *names: str) -> Looked:
+    """Everything about every file below `root`: type, mode, owner, time, links, device, content, attributes.
+
+    With `names`, of these in it and what is below them.
+    """
+    paths = [path for name in names for path in (root / name, *(root / name).rglob("*"))] if names else [*root.rglob("*")]
     found: Looked = {}
     inodes: dict[int, str] = {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(paths):
         now = path.lstat()
         name = str(path.relative_to(root))
         kind = stat.S_IFMT(now.st_mode)

@@ -14,15 +14,17 @@ _COMMANDS = {
     "history": "lxsandbox.cli.image.history:show_history",
     "pull": "lxsandbox.cli.image.pulling:pull_image",
     "push": "lxsandbox.cli.image.pushing:push_image",
+    "build": "lxsandbox.cli.image.building:build_image",
     "import": "lxsandbox.cli.image.importing:import_image",
     "export": "lxsandbox.cli.image.exporting:export_image",
     "tag": "lxsandbox.cli.image.tagging:tag_image",
+    "lock": "lxsandbox.cli.image.locking:lock_images",
     "rm": "lxsandbox.cli.image.removing:remove_images",
     "prune": "lxsandbox.cli.image.pruning:prune_images",
 }
 
 
-@click.group(cls=LazyGroup, places=_COMMANDS, short_help="Images: list, fetch, import, export, remove.")
+@click.group(cls=LazyGroup, places=_COMMANDS, short_help="Images: list, fetch, build, import, export, remove.")
 def image() -> None:
     """Look at this user's images, fetch others, and remove what is not needed.
 

@@ -6,7 +6,8 @@ import os
 
 import click
 
-from lxsandbox.cli.image.stored import parse_here
+from lxsandbox.cli.image.stored import facts_of, parse_here
+from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.cli.waiting import slow_notice
 from lxsandbox.errors import ImageError
 from lxsandbox.images.library import NAMED, Library
@@ -16,19 +17,26 @@ __all__ = ["import_image"]
 
 
 @click.command("import", short_help="Store an image, or a root file system, from a file or folder.")
+@json_option
 @click.argument("source", metavar="FILE|DIR|REF")
 @click.argument("name", metavar="NAME")
-def import_image(source: str, name: str) -> None:
+def import_image(source: str, name: str, as_json: bool) -> None:
     """Store the root file system in the tar FILE or the folder DIR as image NAME. Prints the digest of its manifest.
 
     An image is read from REF: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
+
+    --json prints an object: name, reference (with everything filled in), digest.
     """
     library = Library()
     target = library.new_name(name)
     reference = _source(library, source)
     with slow_notice(f"importing {source}"), library.get(reference) as image:
         library.store.tag(str(target), image.descriptor)
-    click.echo(image.descriptor.digest)
+    digest = image.descriptor.digest
+    if as_json:
+        print_json(facts_of(str(target), digest))
+    else:
+        click.echo(digest)
 
 
 def _source(library: Library, text: str) -> Reference:

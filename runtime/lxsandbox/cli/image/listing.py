@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from lxsandbox.cli.image.stored import shown_name
+from lxsandbox.cli.image.stored import facts_of, shown_name
 from lxsandbox.cli.output import age_of, json_option, print_json, print_table
 from lxsandbox.errors import ImageError
+from lxsandbox.images.building.fetching import STEPS
 from lxsandbox.images.config import EPOCH, parse_config
 from lxsandbox.images.documents import Descriptor
 from lxsandbox.images.store import Sizes, Store
@@ -28,13 +29,15 @@ _DIGITS = 12
 def list_images(as_json: bool) -> None:
     """List the images in this user's store, by name.
 
-    SIZE is what an image alone takes, as blobs and unpacked; SHARED what other images are made of too.
+    SIZE is what an image alone takes, as blobs and unpacked; SHARED what other images are made of too, also the results of steps
+    of builds, which are stored until `prune` makes room and are not listed.
 
     --json prints a list of objects: name, reference (with everything filled in), digest, created (RFC 3339, null when the
     image does not say), size_bytes and shared_bytes.
     """
     store = Store()
-    found = [_Listed.of(store, name, descriptor) for name, descriptor in store.names().items()]
+    names = {name: descriptor for name, descriptor in store.names().items() if not name.startswith(f"{STEPS}/")}
+    found = [_Listed.of(store, name, descriptor) for name, descriptor in names.items()]
     found.sort(key=lambda each: each.name)
     if as_json:
         print_json([each.as_json() for each in found])
@@ -62,9 +65,7 @@ class _Listed:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "reference": self.reference,
-            "digest": self.digest,
+            **facts_of(self.reference, self.digest),
             "created": self.created,
             "size_bytes": self.sizes.own,
             "shared_bytes": self.sizes.shared,

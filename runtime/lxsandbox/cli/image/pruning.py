@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.room import make_room
+from lxsandbox.cli.image.room import make_room, pruned_as_json
 from lxsandbox.cli.image.stored import shown_name
 from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.images.store import Pruned
@@ -28,8 +28,7 @@ def prune_images(every: bool, at_most: str | None, as_json: bool) -> None:
     pruned = make_room(every=every, at_most_bytes=None if at_most is None else parse_size(at_most, what="at-most"))
     names = [shown_name(name) for name in pruned.names]
     if as_json:
-        removed = {"names": names, "blobs": list(pruned.blobs), "layers": list(pruned.layers)}
-        print_json({**removed, "bytes": pruned.bytes})
+        print_json(pruned_as_json(pruned, names))
         return
     for name in names:
         click.echo(name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from lxsandbox.cli.image.stored import held
+from lxsandbox.cli.image.stored import facts_of, held
 from lxsandbox.cli.image.transferring import shown_progress
+from lxsandbox.cli.output import json_option, print_json
 from lxsandbox.images.fetching import open_registry
 from lxsandbox.images.library import Library
 from lxsandbox.images.references import Reference, RegistryReference
@@ -16,12 +17,15 @@ __all__ = ["push_image"]
 
 @click.command("push", short_help="Send an image to a registry.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
 @click.argument("name", metavar="NAME")
 @click.argument("reference", metavar="[REF]", required=False)
-def push_image(name: str, reference: str | None, quiet: bool) -> None:
+def push_image(name: str, reference: str | None, quiet: bool, as_json: bool) -> None:
     """Send the stored image NAME to where REF ([HOST/]REPOSITORY[:TAG]) says, or NAME itself. Prints the digest of its manifest.
 
     What the registry has already is not sent.
+
+    --json prints an object: name, reference (with everything filled in) of where it is now, and digest.
     """
     library = Library()
     target = library.new_name(reference or name)
@@ -39,7 +43,11 @@ def push_image(name: str, reference: str | None, quiet: bool) -> None:
             mount_from=_neighbour(image.reference, target),
             progress=progress,
         )
-    click.echo(image.descriptor.digest)
+    digest = image.descriptor.digest
+    if as_json:
+        print_json(facts_of(str(target), digest))
+    else:
+        click.echo(digest)
 
 
 def _neighbour(source: Reference, target: RegistryReference) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from lxsandbox.images.store import Pruned, Store
 
-__all__ = ["make_room"]
+__all__ = ["make_room", "pruned_as_json"]
 
 
 def make_room(*, every: bool = False, at_most_bytes: int | None = None) -> Pruned:
@@ -15,6 +17,11 @@ def make_room(*, every: bool = False, at_most_bytes: int | None = None) -> Prune
     if os.geteuid() == 0:
         return Store().prune(all=every, at_most_bytes=at_most_bytes)
     return _asked_of_service(every, at_most_bytes)
+
+
+def pruned_as_json(pruned: Pruned, names: Sequence[str]) -> dict[str, Any]:
+    """What `--json` prints of it; `names` are those that went, as users see them."""
+    return {"names": list(names), "blobs": list(pruned.blobs), "layers": list(pruned.layers), "bytes": pruned.bytes}
 
 
 def _asked_of_service(every: bool, at_most_bytes: int | None) -> Pruned:

@@ -13,7 +13,7 @@ from lxsandbox.images.library import NAMED, Library, store_name
 from lxsandbox.images.references import Reference, parse_reference
 from lxsandbox.images.store import Store
 
-__all__ = ["Stored", "find_name", "held", "parse_here", "shown_name"]
+__all__ = ["Stored", "facts_of", "find_name", "held", "parse_here", "shown_name"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +61,11 @@ def find_name(store: Store, reference: Reference, text: str) -> tuple[str, Descr
     familiar = reference.familiar()
     hint = f"`lxsandbox image ls` lists those that are; `lxsandbox image pull '{familiar}'` fetches it"
     raise ImageError(f"image {familiar} is not in the store", hint=hint)
+
+
+def facts_of(name: str, digest: str) -> dict[str, str]:
+    """What `--json` prints of an image that has the `name` in the store."""
+    return {"name": shown_name(name), "reference": name, "digest": digest}
 
 
 def shown_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is shown of blobs on their way: a bar for each on a terminal, else a line for each that came through."""
+"""What is shown of blobs on their way (a bar for each on a terminal, else a line for each that came through), and of a build."""
 
 from __future__ import annotations
 
@@ -63,6 +63,12 @@ class _OnTerminal:
     def end(self, digest: str) -> None:
         self._bars.stop_task(self._tasks[digest])
 
+    def step(self, text: str) -> None:
+        self._bars.console.print(text, style="bold", markup=False, highlight=False)
+
+    def output(self, text: str) -> None:
+        self._bars.console.print(text, end="", markup=False, highlight=False)
+
 
 class _InLines:
     """A line when a blob is through. One that failed has none: the error says which, and why."""
@@ -84,3 +90,9 @@ class _InLines:
         with self._lock:
             if self._left[digest] == 0:
                 click.echo(f"{_short(digest)}… {format_size(self._sizes[digest])} done", err=True)
+
+    def step(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    def output(self, text: str) -> None:
+        """The end of it is told where a step fails."""

@@ -18,13 +18,13 @@ from lxsandbox.errors import ImageError
 from lxsandbox.images import config_fields as fields
 from lxsandbox.images.archives.layers import Layer, take_layer
 from lxsandbox.images.archives.manifests import store_image
-from lxsandbox.images.archives.references import familiar
 from lxsandbox.images.archives.sources import listed, read_document, shown
 from lxsandbox.images.archives.tar_source import TarSource
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.config import ImageConfig, parse_config
 from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor, as_object
+from lxsandbox.images.registry_reference import RegistryReference, parse_registry_reference
 
 __all__ = ["read_docker_archive"]
 
@@ -102,7 +102,7 @@ def _choose(images: Sequence[_Saved], name: str, file: str) -> _Saved:
             return images[int(number)]
         raise ImageError(f"{file} has no image {name!r:.100}", hint=f"it has {len(images)} images, counted from @0")
     if name:
-        wanted = familiar(name)
+        wanted = _parsed(name)
         found = next((image for image in images if any(_is(tag, wanted) for tag in image.tags)), None)
         if found is None:
             raise ImageError(f"{file} has no image {name!r:.100}", hint=f"there are {tags}")
@@ -114,9 +114,16 @@ def _choose(images: Sequence[_Saved], name: str, file: str) -> _Saved:
     return images[0]
 
 
-def _is(tag: str, wanted: str) -> bool:
+def _parsed(name: str) -> RegistryReference:
     try:
-        return familiar(tag) == wanted
+        return parse_registry_reference(name)
+    except ImageError as error:
+        raise ImageError(f"{name!r:.100} is no name of an image: {error.message}", hint=error.hint) from None
+
+
+def _is(tag: str, wanted: RegistryReference) -> bool:
+    try:
+        return parse_registry_reference(tag) == wanted
     except ImageError:
         return False  # what others call an image, nobody has asked for
 

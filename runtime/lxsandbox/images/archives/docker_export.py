@@ -8,12 +8,12 @@ import json
 from lxsandbox.errors import ImageError
 from lxsandbox.images.archives.layers import decompressed_blocks, hashed
 from lxsandbox.images.archives.manifests import load_image
-from lxsandbox.images.archives.references import familiar
 from lxsandbox.images.archives.sources import open_regular
 from lxsandbox.images.archives.writing import TarWriter, replacing, writing_errors
 from lxsandbox.images.blobs import Blobs
 from lxsandbox.images.digests import digest_of
 from lxsandbox.images.documents import Descriptor
+from lxsandbox.images.registry_reference import parse_registry_reference
 
 __all__ = ["export_docker_archive"]
 
@@ -23,7 +23,7 @@ def export_docker_archive(descriptor: Descriptor, blobs: Blobs, file: str, repo_
 
     The same image and name give the same bytes. Raises ImageError.
     """
-    tags = [familiar(repo_tag)] if repo_tag else []
+    tags = [parse_registry_reference(repo_tag).familiar()] if repo_tag else []
     image = load_image(descriptor, blobs)
     config_name = f"{_encoded(digest_of(image.config_data))}.json"
     layers = {diff_id: layer.digest for diff_id, layer in zip(image.config.diff_ids, image.manifest.layers, strict=True)}

@@ -16,7 +16,7 @@ from lxsandbox.images.config import HistoryEntry, ImageConfig
 from lxsandbox.images.documents import LAYER_TYPE, Descriptor
 from lxsandbox.images.platforms import host_platform
 
-__all__ = ["import_dir", "import_stream", "import_tar"]
+__all__ = ["compressed_layer", "import_dir", "import_stream", "import_tar"]
 
 
 def import_tar(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
@@ -30,7 +30,7 @@ def import_tar(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
 
 def import_stream(blocks: Iterable[bytes], blobs: Blobs, *, name: str) -> Descriptor:
     """Store the uncompressed tar that `blocks` yields as an image; what they raise leaves nothing behind. Raises ImageError."""
-    return _image(_compressed_layer(whole_tar(blocks, name), blobs), name, blobs)
+    return _image(compressed_layer(whole_tar(blocks, name), blobs), name, blobs)
 
 
 def import_dir(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
@@ -40,11 +40,12 @@ def import_dir(path: str, blobs: Blobs, *, name: str = "") -> Descriptor:
     """
     if not os.path.isdir(path):
         raise ImageError(f"{path} is not a folder", hint="name the folder that holds a root file system (bin, etc, usr …)")
-    layer = _compressed_layer(pack_folder(path), blobs)
+    layer = compressed_layer(pack_folder(path), blobs)
     return _image(layer, name or os.path.basename(os.path.abspath(path)), blobs)
 
 
-def _compressed_layer(blocks: Iterable[bytes], blobs: Blobs) -> Layer:
+def compressed_layer(blocks: Iterable[bytes], blobs: Blobs) -> Layer:
+    """Store the tar that `blocks` yields as a layer. Raises what they raise, and then nothing is left."""
     hasher = hashlib.sha256()
     digest, size = blobs.add_stream(compressed(hashed(blocks, hasher)))
     descriptor = Descriptor(media_type=f"{LAYER_TYPE}+zstd", digest=digest, size=size)

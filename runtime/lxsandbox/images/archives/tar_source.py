@@ -111,7 +111,7 @@ class TarSource:
                     return
                 archive.members.clear()  # it would keep them all, with headers of any size
                 yield member
-        except (tarfile.TarError, ValueError, RecursionError) as error:  # the last from headers about headers
+        except (tarfile.TarError, ValueError, IndexError, RecursionError) as error:  # as tarfile raises, of cut or nested headers
             raise ImageError(f"{self.name} is no tar archive, or is damaged: {error}") from error
         raise ImageError(f"{self.name} has more than {_MOST_ENTRIES} entries")
 

@@ -11,8 +11,9 @@ from lxsandbox.images.registry.patience import Patience
 from lxsandbox.images.registry.progress import Progress
 from lxsandbox.images.registry.pull import pull_image
 from lxsandbox.images.registry.push import push_image
+from lxsandbox.images.registry.resolve import resolve_image
 
 __all__ = [
     "CredentialSource", "Credentials", "Patience", "Progress", "Registry", "RegistryError",
-    "find_credentials", "host_platform", "pull_image", "push_image",
+    "find_credentials", "host_platform", "pull_image", "push_image", "resolve_image",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from lxsandbox.errors import ImageError
+from lxsandbox.images.registry.failures import printable
 
 __all__ = ["base_url", "host_of", "is_loopback", "resolve", "same_origin", "same_site"]
 
@@ -35,10 +36,14 @@ def base_url(host: str, *, insecure: bool) -> str:
 
 def resolve(location: str, *, base: str, insecure: bool) -> str:
     """The address that `base` points to by `location`, absolute or relative. Raises ImageError where it may not be followed."""
-    url = _parsed(urljoin(base, location))
+    try:
+        joined = urljoin(base, location)
+    except ValueError:  # of what stands in brackets, when it is no address
+        raise ImageError(f"{location!r:.200} is no address") from None
+    url = _parsed(joined)
     if _parsed(base).scheme == "https" and url.scheme != "https":
         raise ImageError(
-            f"{host_of(base)} points from https to {url.scheme}://{url.host}",
+            f"{host_of(base)} points from https to {printable(f'{url.scheme}://{url.host}')}",
             hint="behind a proxy that ends TLS, the registry must be told so (X-Forwarded-Proto, or its `http.host`)",
         )
     _check_scheme(url, insecure=insecure)
@@ -94,7 +99,7 @@ def _parsed(text: str) -> Url:
     except LocationParseError:
         raise ImageError(f"{text!r:.200} is no address") from None
     if url.auth is not None:
-        raise ImageError(f"an address with a login in it is not followed ({url.host})")
+        raise ImageError(f"an address with a login in it is not followed ({printable(url.host or '')})")
     return url
 
 

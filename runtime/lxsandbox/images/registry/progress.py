@@ -1,4 +1,4 @@
-"""What is told while blobs are on their way."""
+"""What is told while blobs are on their way, and while an image is built."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ class Progress(Protocol):
     def advance(self, digest: str, count: int) -> None: ...
     def end(self, digest: str) -> None: ...
 
+    def step(self, text: str) -> None:
+        """A step of a build begins, or is found in the store."""
+
+    def output(self, text: str) -> None:
+        """What a step prints, as it comes: perhaps part of a line."""
+
 
 class Silent:
     """Nobody looks."""
@@ -28,6 +34,12 @@ class Silent:
         pass
 
     def end(self, digest: str) -> None:
+        pass
+
+    def step(self, text: str) -> None:
+        pass
+
+    def output(self, text: str) -> None:
         pass
 
 

@@ -1,4 +1,4 @@
-"""The folder of the store: that it is safe to use, and how files in it are locked and written.
+"""The folder of the store: where it is, how large it may get, that it is safe to use, and how files in it are locked and written.
 
 What the folders below it hold, and who owns their format:
 
@@ -21,9 +21,13 @@ from collections.abc import Generator
 
 from filelock import FileLock, Timeout
 
+from lxsandbox.defaults import CACHE_DIR, CACHE_SIZE, DEFAULT_CACHE_SIZE
 from lxsandbox.errors import ImageError
+from lxsandbox.units import UNLIMITED, parse_size
 
-__all__ = ["cache_folder", "exclusive", "make_private", "open_layout", "remove_lock", "try_exclusive", "write_whole"]
+__all__ = [
+    "cache_folder", "cache_size", "exclusive", "make_private", "open_layout", "remove_lock", "try_exclusive", "write_whole",
+]  # fmt: skip
 
 _FOLDERS = ("blobs", "fetching", "layers", "leases", "locks")
 _LAYOUT_VERSION = "1.0.0"  # image-spec, image-layout.md, "oci-layout file"
@@ -33,12 +37,27 @@ _POLL_SECONDS = 0.005
 
 
 def cache_folder() -> str:
-    """`$XDG_CACHE_HOME/lxsandbox`, or `~/.cache/lxsandbox`, made with mode 700. Raises ImageError when it is not safe to use."""
+    """What the environment names, `$XDG_CACHE_HOME/lxsandbox` or `~/.cache/lxsandbox`, made with mode 700.
+
+    Raises ImageError when it is not safe to use.
+    """
+    if chosen := os.environ.get(CACHE_DIR):
+        path = os.path.expanduser(chosen)
+        if not os.path.isabs(path):
+            raise ImageError(f"{CACHE_DIR}={chosen} is below no known folder", hint="begin it with / or ~/")
+        make_private(os.path.normpath(path))
+        return os.path.normpath(path)
     base = os.environ.get("XDG_CACHE_HOME", "")
     # XDG Base Directory Specification: a relative path is to be ignored.
     path = os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "lxsandbox")
     make_private(path)
     return path
+
+
+def cache_size() -> int | None:
+    """How many bytes the store may have when a run ends; None for any number. Raises SpecError for what is no size."""
+    chosen = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_SIZE
+    return None if chosen == UNLIMITED else parse_size(chosen, what=CACHE_SIZE)
 
 
 def make_private(path: str) -> None:
@@ -108,14 +127,17 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: str, name: str) -> Generator[None]:
-    """Hold the lock `name` of the store in `folder`, alone of all processes and threads. Raises ImageError after ten minutes."""
+def exclusive(folder: str, name: str, *, at_most_seconds: float = _LOCK_SECONDS) -> Generator[None]:
+    """Hold the lock `name` of the store in `folder`, alone of all processes and threads.
+
+    Raises ImageError when another has had it for `at_most_seconds`, ten minutes.
+    """
     path = _lock_path(folder, name)
     try:
-        held = FileLock(path).acquire(timeout=_LOCK_SECONDS, poll_interval=_POLL_SECONDS)
+        held = FileLock(path).acquire(timeout=at_most_seconds, poll_interval=_POLL_SECONDS)
     except Timeout:
         hint = f"`fuser {path}` names it: see whether it hangs, and end it; no more is lost than what it was doing"
-        raise ImageError(f"another process has held {path} for {_LOCK_SECONDS:.0f} s", hint=hint) from None
+        raise ImageError(f"another process has held {path} for {at_most_seconds:.0f} s", hint=hint) from None
     with held:
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,18 +52,23 @@ class Pruned:
 
 
 def images_to_go(
-    images: Sequence[StoredImage], leased: Reach, size_of: Callable[[Reach], int], *, at_most_bytes: int
+    images: Sequence[StoredImage],
+    leased: Reach,
+    size_of: Callable[[Reach], int],
+    *,
+    at_most_bytes: float,
+    unused_since: float = math.inf,
 ) -> list[StoredImage]:
     """Of the images, least recently used first, as many as must go until the rest, and what is leased, is small enough.
 
-    None that is in use goes; `size_of` is in bytes, and what images share counts once.
+    None goes that is in use, or was used since that time; `size_of` is in bytes, and what images share counts once.
     """
     stay = sorted(images, key=lambda image: (image.last_used, image.digest))
     gone: list[StoredImage] = []
     for image in list(stay):
         if size_of(union(stay) | leased) <= at_most_bytes:
             break
-        if not is_in_use(image, leased):
+        if image.last_used < unused_since and not is_in_use(image, leased):
             stay.remove(image)
             gone.append(image)
     return gone

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -188,12 +190,28 @@ class Store:
             part_bytes=sum(map(self.blobs.part_size, self.blobs.parts())),
         )
 
-    def prune(self, *, all: bool = False, at_most_bytes: int | None = None) -> Pruned:  # noqa: A002 - as the command has it
+    def keep_to(self, at_most_bytes: int, *, spare_seconds: float) -> Pruned | None:
+        """Prune to that size where there is more; what was used, or came, within the last `spare_seconds` stays all the same.
+
+        None where there is no more. Raises as `prune`.
+        """
+        if self.usage().bytes <= at_most_bytes:
+            return None
+        return self.prune(at_most_bytes=at_most_bytes, unused_since=time.time() - spare_seconds)
+
+    def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as the command has it
+        at_most_bytes: int | None = None,
+        unused_since: float = math.inf,
+    ) -> Pruned:
         """Remove what no name and no lease reaches, and what killed processes left.
 
         With `at_most_bytes`, also the least recently used images until what is named and leased is no larger; with `all`, every
-        image. Nothing goes that is leased, being fetched or being unpacked. May be killed at any point. Raises ImageError when
-        a damaged list of names was kept aside, unless `all`; and when a layer cannot be removed, after all else has been.
+        image. Nothing goes that is leased, being fetched or being unpacked, nor what was used or came since `unused_since`,
+        seconds since the epoch. May be killed at any point. Raises ImageError when a damaged list of names was kept aside,
+        unless `all`; and when a layer cannot be removed, after all else has been.
         """
         limit = NOTHING_STAYS if all else at_most_bytes
         with self._alone():
@@ -202,13 +220,12 @@ class Store:
             leased = reach_of(self.blobs, self._leases.live())
             images = self._images(names)
             sizes = self._stored()
-            gone = (
-                [] if limit is None else images_to_go(images, leased, lambda reach: sizes_of(reach, *sizes), at_most_bytes=limit)
-            )
+            bounds = {"at_most_bytes": math.inf if limit is None else limit, "unused_since": unused_since}
+            gone = images_to_go(images, leased, lambda reach: sizes_of(reach, *sizes), **bounds)
             lost = {name for image in gone for name in image.names}
             if lost:
                 self._names.write((name, each) for name, each in names.items() if name not in lost)
-            keep = union([image for image in images if image not in gone]) | leased
+            keep = union([image for image in images if image not in gone]) | leased | self._used_since(unused_since)
             blobs = tuple(digest for digest in sizes[0] if digest not in keep.blobs)
             freed = sum(sizes[0][digest] for digest in blobs) + self._discard_blobs(blobs, keep)
             layers = tuple(key for key in sorted(self._layers.keys()) if self._layers.put_away(key, kept=keep.has_layer(key)))
@@ -229,16 +246,18 @@ class Store:
         images: list[StoredImage] = []
         for digest, descriptor in {each.digest: each for each in names.values()}.items():
             reach = reach_of(self.blobs, [descriptor])
-            used = last_use(self._read_last(digest), reach.diff_ids, layers_used)
+            used = last_use(self.blobs.changed_at(digest), reach.diff_ids, layers_used)
             own_names = tuple(name for name in names if names[name].digest == digest)
             images.append(StoredImage(digest=digest, names=own_names, reach=reach, last_used=used))
         return images
 
-    def _read_last(self, digest: str) -> float:
-        try:
-            return os.stat(self.blobs.path(digest)).st_mtime
-        except FileNotFoundError:
-            return 0.0
+    def _used_since(self, moment: float) -> Reach:
+        """What is by itself younger: a layer that was used, a blob that came, or of which a part did."""
+        if moment == math.inf:
+            return Reach()
+        layers = (key for key, used in self._layers.last_used().items() if used >= moment)
+        blobs = (digest for digest in {*self.blobs.digests(), *self.blobs.parts()} if self.blobs.changed_at(digest) >= moment)
+        return Reach(blobs=frozenset(blobs), layers=frozenset(layers))
 
     def _stored(self) -> tuple[dict[str, int], dict[str, int]]:
         blobs: dict[str, int] = {}

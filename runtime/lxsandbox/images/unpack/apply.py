@@ -89,11 +89,19 @@ class _Applier:
         make(entry, place)
 
     def _mark(self, mark: str, path: bytes) -> None:
+        if mark == whiteouts.IGNORED:
+            return
         parent, _, name = path.rpartition(b"/")
+        try:
+            folder = self._folders.find(parent, make=False)
+        except FileNotFoundError:  # a lower layer has it
+            folder = self._folders.find(parent)
+        except NotADirectoryError:
+            return  # what this layer has there hides all that lower ones have: umoci-repack(1) writes both
         if mark == whiteouts.OPAQUE:
-            whiteouts.make_opaque(self._folders.find(parent) or b"/")
-        elif mark == whiteouts.ABSENT:
-            whiteouts.put_whiteout(self._folders.find(parent) + b"/" + name)
+            whiteouts.make_opaque(folder or b"/")
+        else:
+            whiteouts.put_whiteout(folder + b"/" + name)
 
     def _folder(self, entry: Entry, path: bytes, place: bytes) -> None:
         try:

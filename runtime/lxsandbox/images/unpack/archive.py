@@ -4,6 +4,7 @@ Entries and bytes are counted as headers announce them, before anything is made 
 """
 
 import os
+from collections.abc import Iterator
 from io import BufferedIOBase
 
 from lxsandbox.images.unpack.headers import BLOCK_BYTES, Entry, apply_pax, check_sum, parse_header, parse_number, parse_pax
@@ -15,7 +16,10 @@ __all__ = ["MOST_BYTES", "MOST_ENTRIES", "Archive"]
 MOST_ENTRIES = 2_000_000
 MOST_BYTES = 64 << 30
 _MOST_EXTENSION_BYTES = 1 << 20  # of one entry, and of all global records at a time
+_MOST_GLOBALS = 100
 _PIECE_BYTES = 1 << 20
+_HOLE_BYTES = 64 << 10  # zeros by as many, or more, are left out: what a file has of them takes no place on the disk
+_HOLE = bytearray(_HOLE_BYTES)
 _ZEROS = bytes(BLOCK_BYTES)
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _LABEL = b"L", b"K", b"x", b"g", b"V"
 _EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _LABEL))
@@ -34,7 +38,8 @@ class Archive:
         self._last = b""  # name of the entry before
         self._left = self._padding = 0  # of the current entry
         self._global: dict[bytes, bytes] = {}
-        self._piece = memoryview(bytearray(_PIECE_BYTES))
+        self._buffer = bytearray(_PIECE_BYTES)
+        self._piece = memoryview(self._buffer)
 
     def next(self) -> Entry | None:
         """The next entry; what was not copied of the one before is skipped. None at the end. Raises Refused."""
@@ -60,15 +65,35 @@ class Archive:
         return None
 
     def copy(self, fd: int, count: int) -> None:
-        """Write the next `count` bytes of the current entry's content to the descriptor. Raises Refused, OSError."""
+        """Write the next `count` bytes of the current entry's content to the descriptor of a new file. Raises Refused, OSError.
+
+        Long runs of zeros become holes.
+        """
         self._left -= count
         while count:
-            piece = self._piece[: min(count, _PIECE_BYTES)]
-            self._fill(piece)
-            count -= len(piece)
-            written = os.write(fd, piece)
-            while written < len(piece):
-                written += os.write(fd, piece[written:])
+            size = min(count, _PIECE_BYTES)
+            self._fill(self._piece[:size])
+            count -= size
+            at = 0
+            for start, end in self._holes(size):
+                self._write(fd, at, start)
+                os.lseek(fd, end - start, os.SEEK_CUR)
+                at = end
+            self._write(fd, at, size)
+            if at == size and not count:  # the last is a hole, which by itself makes a file no longer
+                os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
+
+    def _holes(self, size: int) -> Iterator[tuple[int, int]]:
+        """Where in the first `size` bytes of the buffer are blocks of zeros only."""
+        for start in range(0, size - _HOLE_BYTES + 1, _HOLE_BYTES):
+            end = start + _HOLE_BYTES
+            # Of most blocks the first byte says that they are none, and they are not copied.
+            if not self._buffer[start] and not self._buffer[end - 1] and self._buffer[start:end] == _HOLE:
+                yield start, end
+
+    def _write(self, fd: int, start: int, end: int) -> None:
+        while start < end:
+            start += os.write(fd, self._piece[start:end])
 
     def _header(self) -> bytes | None:
         """The next header, its checksum right; None at the end of the archive."""
@@ -96,7 +121,7 @@ class Archive:
         try:
             entry = parse_header(block)
             if self._global or records:
-                apply_pax(entry, self._global | dict(records))
+                apply_pax(entry, self._effective(dict(records)))
             if long_name:
                 entry.name = long_name
             if long_link:
@@ -113,6 +138,10 @@ class Archive:
         self._entries += 1
         self._left, self._padding = entry.size, -entry.size % BLOCK_BYTES
         return entry
+
+    def _effective(self, records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Of an entry's own records and the global ones those that count; an own one without a value takes a global one away."""
+        return {key: value for key, value in (self._global | records).items() if value or key not in self._global}
 
     def _announce(self, size: int) -> None:
         """Count what is to come. Raises Refused where it is too much."""
@@ -139,6 +168,8 @@ class Archive:
 
     def _take_globals(self, content: bytes) -> None:
         self._global.update(self._records(content))
+        if len(self._global) > _MOST_GLOBALS:  # each of them is looked at for each entry
+            raise Refused(f"there are more than {_MOST_GLOBALS} global records {self._after()}")
         if sum(len(key) + len(value) for key, value in self._global.items()) > _MOST_EXTENSION_BYTES:
             raise Refused(f"there are more than {_MOST_EXTENSION_BYTES} bytes of global records {self._after()}")
 

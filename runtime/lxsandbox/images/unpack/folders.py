@@ -1,5 +1,6 @@
 """The folders of a root in the making: where a path really leads, and what they get when nothing more is made in them."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -14,9 +15,12 @@ __all__ = ["Folders"]
 
 _MOST_DEPTH = 200  # of folders in folders: less than what can be removed again (rootfs.removal)
 _MOST_LINKS = 40  # followed for one path, as in the kernel (path_resolution(7))
+_MOST_STEPS = 20_000_000  # from folder to folder: a link may lead through thousands, and each path through it again
 _MOST_KNOWN = 16_384
 _MOST_HELD_BYTES = 256 << 20
 _HELD_BYTES_EACH = 256  # about what Python takes for one
+# Another entry has put something else in the place of a folder, or of one above it; also a link that leads to itself.
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -33,24 +37,33 @@ class Folders:
         self._known: dict[bytes, bytes] = {b"": b""}
         self._unfinished: dict[int, tuple[bytes, int, int, dict[bytes, bytes]]] = {}  # by inode: a path may change its folder
         self._held_bytes = 0
-        self._made = 0
+        self._made = self._steps = 0
 
     def find(self, path: bytes, *, make: bool = True) -> bytes:
         """Where the folder `path` (`/a/b`, or empty for the root) really is. Missing ones are made, unless `make` is False.
 
         Raises Refused where there is something else than a folder, and FileNotFoundError.
         """
-        place = self._known.get(path)
-        if place is None:
-            place = self._follow(path, self._enter if make else _look_into)
-            self._know(path, place)
+        known = path
+        while (place := self._known.get(known)) is None:
+            known = known.rpartition(b"/")[0]
+        if known == path:
+            return place
+        links = 0
+        for part in path[len(known) + 1 :].split(b"/"):
+            place, links = self._follow(place, part, links, self._enter if make else _look_into)
+            known += b"/" + part
+            self._know(known, place)
         return place
 
-    def _follow(self, path: bytes, step: Callable[[bytes], None]) -> bytes:
-        place, links = b"", 0
-        ahead = path.split(b"/")[::-1]
+    def _follow(self, place: bytes, name: bytes, links: int, step: Callable[[bytes], None]) -> tuple[bytes, int]:
+        """Where `name` in the folder `place` leads, and by how many links with the `links` that led there."""
+        ahead = [name]
         while ahead:
             part = ahead.pop()
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                raise Refused("leads through symbolic links, as others did, and all of them are too long a way")
             if part in (b"", b"."):
                 continue
             if part == b"..":
@@ -66,7 +79,7 @@ class Folders:
                 raise Refused("leads through too many symbolic links")
             place = b"" if target.startswith(b"/") else place
             ahead += target.split(b"/")[::-1]
-        return place
+        return place, links
 
     def _enter(self, place: bytes) -> None:
         """Be sure that `place`, which is no link, is a folder."""
@@ -114,8 +127,10 @@ class Folders:
         for inode, (place, mode, mtime_ns, acls) in self._unfinished.items():
             try:
                 fd = os.open(place, _OPEN)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # another entry has replaced it
+            except OSError as error:
+                if error.errno not in _REPLACED:
+                    raise Refused(f"entry {quoted(place)}: {error.strerror}") from error
+                continue
             try:
                 if os.stat(fd).st_ino == inode:
                     self._attributes.finish_folder(fd, mode, mtime_ns, acls)

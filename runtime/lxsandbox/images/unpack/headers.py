@@ -160,9 +160,11 @@ def parse_pax(data: bytes) -> list[tuple[bytes, bytes]]:
 def apply_pax(entry: Entry, records: dict[bytes, bytes]) -> None:
     """Let the records say what the header's own fields are too small for. An empty value means the header's. Raises Refused."""
     for key, value in records.items():
-        if not value:
+        if key.startswith(_XATTR):
+            entry.xattrs[_decoded(key[len(_XATTR) :])] = value
+        elif not value:
             continue
-        if key == b"path":
+        elif key == b"path":
             entry.name = value
         elif key == b"linkpath":
             entry.link = value
@@ -174,8 +176,11 @@ def apply_pax(entry: Entry, records: dict[bytes, bytes]) -> None:
             entry.mtime_ns = _pax_time(value)
         elif key == b"size" and entry.kind not in _WITHOUT_CONTENT:
             entry.size = entry.real_size = _bounded(decimal(value, "size"), _MOST_BYTES, "size")
-        elif key.startswith(_XATTR):
-            entry.xattrs[key[len(_XATTR) :]] = value
+
+
+def _decoded(name: bytes) -> bytes:
+    """The name of an attribute: in a record an equals sign would end it, so GNU tar spells that, and percent signs."""
+    return name.replace(b"%3D", b"=").replace(b"%25", b"%")
 
 
 def decimal(value: bytes, what: str) -> int:

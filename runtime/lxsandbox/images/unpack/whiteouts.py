@@ -10,7 +10,7 @@ import stat
 
 from lxsandbox.images.unpack.refusal import Refused
 
-__all__ = ["ABSENT", "OPAQUE", "is_whiteout", "make_opaque", "mark_of", "put_whiteout"]
+__all__ = ["ABSENT", "IGNORED", "OPAQUE", "is_whiteout", "make_opaque", "mark_of", "put_whiteout"]
 
 ABSENT, OPAQUE, IGNORED = "absent", "opaque", "ignored"
 
