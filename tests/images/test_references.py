@@ -15,6 +15,7 @@ from lxsandbox.images.references import (
     PARSERS,
     BuildReference,
     DebianReference,
+    DigestReference,
     DockerArchiveReference,
     HostReference,
     LayoutReference,
@@ -369,3 +370,10 @@ def test_any_text_is_a_reference_or_an_image_error(text: str, must_exist: bool) 
         return
     assert parse_reference(str(parsed), must_exist=must_exist) == parsed
     assert parse_reference(parsed.familiar(), must_exist=must_exist) == parsed
+
+
+def test_a_digest_alone_is_an_image_of_the_store() -> None:
+    assert read(DIGEST) == DigestReference(digest=DIGEST)
+    assert str(read(DIGEST)) == read(DIGEST).familiar() == DIGEST
+    assert isinstance(read(f"name@{DIGEST}"), RegistryReference)
+    assert isinstance(read(f"docker://{DIGEST}"), RegistryReference)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lxsandbox.rootfs.plan import HostFacts, ImageRoot, Plan, Slice, plan, sources
+from lxsandbox.rootfs.plan import HostFacts, ImageRoot, Layered, Plan, Slice, plan, sources
 from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
 from lxsandbox.syscalls.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
@@ -77,6 +77,51 @@ def test_the_hosts_root_is_one_overlay_with_one_more_for_each_disk_below() -> No
     overlays = steps(planned, "overlay")
     assert [step.get("target", "/") for step in overlays] == ["/", "/usr", "/usr/local"]
     assert [planned.trees[step["lowers"][0]]["path"] for step in overlays] == ["/", "/usr", "/usr/local"]
+
+
+def test_secrets_on_a_file_system_of_their_own_are_covered_too() -> None:
+    planned = made(image=HOST, host=facts("/var/backups", submounts=("/var",)))
+
+    assert at(planned, "/var")["upper"] == [("absent", "backups", 0, "")]
+
+
+SNAPSHOT = ImageRoot(layers=("/store/layer",), over_host=True)
+
+
+def over_layers(*slices: Slice, **layered: Layered) -> Plan:
+    found = {f"/{name}": each for name, each in layered.items()}
+    host = facts("/etc/gshadow", "/root", slices=slices, layered=found)
+    return made(image=SNAPSHOT, host=host, files=[SHADOW, ("/etc/hostname", "box", 0o644)])
+
+
+def test_what_the_host_hides_lies_between_its_files_and_the_layers() -> None:
+    planned = over_layers(Slice(path="/etc", kind="overlay"), etc=Layered(kind="folder", parts=("/store/layer/etc",)))
+
+    step = at(planned, "/etc")
+    assert [planned.trees[tree]["path"] for tree in step["lowers"]] == ["/store/layer/etc", "/etc"]
+    assert {path for _, path, _, _ in step["veil"]} == {"gshadow", "shadow"}
+    assert [path for _, path, _, _ in step["upper"]] == ["hostname"]
+
+
+def test_what_layers_have_in_a_hidden_folder_shows_alone() -> None:
+    planned = over_layers(Slice(path="/root", kind="folder"), root=Layered(kind="folder", parts=("/store/layer/root",)))
+
+    assert [planned.trees[tree]["path"] for tree in at(planned, "/root")["lowers"]] == ["/store/layer/root"]
+
+
+def test_what_layers_have_removed_or_replaced_is_not_shown() -> None:
+    opaque = Layered(kind="folder", parts=("/store/layer/opt",), alone=True)
+    planned = over_layers(
+        Slice(path="/srv", kind="overlay"),
+        Slice(path="/opt", kind="overlay"),
+        srv=Layered(kind="absent"),
+        opt=opaque,
+        new=Layered(kind="link", target="opt"),
+    )
+
+    assert not [step for step in planned.steps if step.get("target") == "/srv"]
+    assert [planned.trees[tree]["path"] for tree in at(planned, "/opt")["lowers"]] == ["/store/layer/opt"]
+    assert {"do": "link", "path": "/new", "target": "opt"} in planned.steps
 
 
 def test_secrets_of_the_host_are_covered_before_the_root_is_seen() -> None:

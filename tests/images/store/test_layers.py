@@ -41,6 +41,30 @@ def test_a_layer_is_unpacked_once(store: Store) -> None:
     assert names(store) == ["L", "L.seal"]
 
 
+def test_a_layer_whose_digest_nobody_knows_yet_is_where_the_digest_says(store: Store) -> None:
+    def fill(folder: str) -> str:
+        LAYER.unpack(folder)
+        return LAYER.digest
+
+    folder = store.new_layer(fill, ids="host")
+
+    assert store.layer(LAYER.digest, refuse, ids="host") == folder
+    assert store.new_layer(fill, ids="host") == folder
+    assert names(store) == ["L", "L.seal"]
+
+
+def test_a_layer_that_could_not_be_filled_leaves_nothing(store: Store) -> None:
+    def fill(folder: str) -> str:
+        LAYER.unpack(folder)
+        raise ImageError("the source has gone")
+
+    with pytest.raises(ImageError, match="the source has gone"):
+        store.new_layer(fill, ids="host")
+
+    assert names(store) == []
+    assert os.listdir(f"{store.folder}/locks") == ["store.lock"]
+
+
 def test_layers_whose_owners_were_shifted_otherwise_are_apart(store: Store) -> None:
     one, other = (store.layer(LAYER.digest, LAYER.unpack, ids=ids) for ids in ("host", "single"))
 
