@@ -208,6 +208,14 @@ def test_a_program_that_is_not_there_is_said_with_its_line(start: Start, project
         start(write(project, 'RUN ["/bin/nothing"]\n'))
 
 
+def test_an_owner_that_the_image_does_not_know_is_said_by_name(start: Start, project: Path) -> None:
+    with pytest.raises(
+        ImageError, match=r"Containerfile:4: COPY --chown=nobody-here busybox /x: .*no user 'nobody-here'"
+    ) as caught:
+        start(write(project, "COPY --chown=nobody-here busybox /x\n"))
+    assert caught.value.hint
+
+
 def test_many_who_want_one_build_have_it_built_once(start: Start, project: Path, place: Path) -> None:
     image = write(
         project, "RUN echo made >> /counted; sleep 0.3\nRUN date +%s.%N > /when; head -c 16 /dev/urandom | od >> /when\n"

@@ -211,3 +211,26 @@ def test_sandboxes_may_be_made_ahead_of_need(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(passed=4)
     result.stdout.re_match_lines([r"sandboxes: 4, .* pool hits [1-4], .*", _CLEAN])
+
+
+def test_a_fork_is_gone_with_the_test_that_made_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    pytester.makepyfile(
+        """
+        forks = []
+
+        def test_it(sandbox):
+            sandbox.path("/usr/mine").write_text("x")
+            fork = sandbox.fork()
+            forks.extend([fork, fork.fork()])
+            assert [each.path("/usr/mine").read_text() for each in forks] == ["x", "x"]
+
+        def test_after_it():
+            assert [each.state for each in forks] == ["exited", "exited"]
+        """
+    )
+
+    result = pytester.runpytest()
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["sandboxes: 3, *", _CLEAN])

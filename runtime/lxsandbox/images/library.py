@@ -175,10 +175,22 @@ class Library:
             )
             name = store_name(reference)
             if reference.transport not in _MADE:
-                return self._named(name, self.transports.fetch(reference, context), lease)
+                found = self.transports.fetch(reference, context)
+                if reference.transport == "docker":
+                    self._check_base(reference, found)
+                return self._named(name, found, lease)
             lock = f"{reference.transport}-{digest_of(str(reference).encode()).partition(':')[2][:24]}"
             with exclusive(self.store.folder, lock, at_most_seconds=_MAKING_SECONDS):  # who waits finds it made
                 return self._known(reference, lease) or self._named(name, self.transports.fetch(reference, context), lease)
+
+    def _check_base(self, reference: Reference, found: Descriptor) -> None:
+        """Raises ImageError for an image of a registry's that would have the host's files: that is not for others to choose."""
+        manifest = self.store.manifest(found)
+        if parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}").over_host:
+            raise ImageError(
+                f"image {reference.familiar()} lies over the files of the host that it runs on, and comes from a registry",
+                hint="if you trust it, copy it into a file, say with skopeo, and then: `lxsandbox image import FILE NAME`",
+            )
 
     def _named(self, name: str | None, found: Descriptor, lease: Lease) -> Descriptor:
         lease.add([found])

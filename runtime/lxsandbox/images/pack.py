@@ -24,22 +24,25 @@ _MAX_HOLE_BYTES = 1 << 30  # of all files together: a sandbox makes a file of 8 
 _MAX_PATH_BYTES = 4095  # PATH_MAX without its NUL: what is longer, nothing unpacks
 _MAX_LIST_BYTES = 256 << 20
 _BLOCK_BYTES = 1 << 20
+_DEFAULT_MODE = 0o755  # of the folder that a layer is unpacked into
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"  # layer.md, "Whiteouts"
 
 
 def pack(request: "dict[str, Any]", sink: int, fds: "Sequence[int]") -> None:
     """Do what `request` asks: `form` is `layer` or `changes`, `uppers` says what of.
 
-    `fds`: the sandbox's user namespace where this process is in another (`enter`), the uppers, and the trees below them where
-    this process is not to open them itself. Raises OSError, or ValueError for what no layer can hold.
+    `fds`: the sandbox's user namespace where this process is in another (`enter`), the uppers, each that is `veiled` followed
+    by its veil, and the trees below them where this process is not to open them itself. Raises OSError, or ValueError for what
+    no layer can hold.
     """
     described: list[dict[str, Any]] = request["uppers"]
     given = iter(fds)
     userns = next(given) if request["enter"] else None
-    folders = [next(given) for _ in described]
+    folders = [[next(given) for _ in range(2 if each["veiled"] else 1)] for each in described]
     uppers: list[Upper] = []
-    for each, folder in zip(described, folders, strict=True):
+    for each, (folder, *veil) in zip(described, folders, strict=True):
         lowers = open_trees(each["lowers"]) if userns is None else [next(given) for _ in each["lowers"]]
+        lowers[-1:-1] = veil
         uppers.append(Upper(each["target"], folder, lowers, {path: tuple(made) for path, made in each["made"].items()}))
     if userns is not None:
         setns(userns, CLONE_NEWUSER)
@@ -138,7 +141,7 @@ class _Layer:
             self._put(header + mark(("" if path == "./" else path) + _OPAQUE))
         elif found.kind != "same":
             self._put(header)
-        elif path != "./":
+        elif path != "./" or stat.S_IMODE(status.st_mode) != _DEFAULT_MODE:  # else what is unpacked has it by itself
             self.waiting.append((f"{found.path}/" if found.path else "", header))
 
     def _add_file(self, found: Found, path: str) -> None:

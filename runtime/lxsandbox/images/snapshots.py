@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from lxsandbox.errors import ImageError
 from lxsandbox.images.blobs import Blobs
-from lxsandbox.images.config import EPOCH, HistoryEntry, ImageConfig
-from lxsandbox.images.documents import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, MOST_LAYERS, Descriptor, Manifest
+from lxsandbox.images.config import BASE_LABEL, EPOCH, HistoryEntry, ImageConfig
+from lxsandbox.images.digests import digest_of
+from lxsandbox.images.documents import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, MOST_LAYERS, Descriptor, Manifest, Platform
 
-__all__ = ["CREATED_BY", "check_room", "store_documents", "with_layer"]
+__all__ = ["CREATED_BY", "check_room", "host_base", "store_documents", "with_layer"]
 
 CREATED_BY = "lxsandbox snapshot"
 # Docker's image manifest version 2, schema 2, and what its types are called in OCI documents.
@@ -22,6 +23,13 @@ _OCI_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": f"{LAYER_TYPE}+gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd": f"{LAYER_TYPE}+zstd",
 }
+
+
+def host_base(platform: Platform) -> tuple[Manifest, ImageConfig]:
+    """An image of nothing but the files of the host that it runs on."""
+    config = ImageConfig(platform=platform, labels={BASE_LABEL: "host"})
+    data = config.as_bytes()
+    return Manifest(config=Descriptor(media_type=CONFIG_TYPE, digest=digest_of(data), size=len(data)), layers=()), config
 
 
 def check_room(manifest: Manifest) -> None:

@@ -155,7 +155,7 @@ class _Walk:
         self.children: dict[str, set[str]] = {}
         for path, (kind, _, _) in upper.made.items():
             folder, _, name = path.rpartition("/")
-            if kind in ("file", "link", "empty"):
+            if kind in ("file", "link", "copy", "empty"):
                 self.children.setdefault(folder, set()).add(name)
         self.upper = _Place(upper.fd)
         self.lowers: list[_Place] = []
@@ -196,7 +196,8 @@ class _Walk:
         made = self.made.get(path)
         existed, below = self._below(name, made)
         if name in level.gone:
-            return Found("removed", path, name, self.upper.fd, implied=True) if existed else None
+            # Of a folder that is no layer of an overlay, nothing else tells.
+            return Found("removed", path, name, self.upper.fd, implied=self.stacked) if existed else None
         if made is not None and made[0] == "mount":
             return None
         status = os.stat(name, dir_fd=self.upper.fd, follow_symlinks=False)
@@ -329,10 +330,13 @@ def _open_file(folder: int, name: str) -> int | None:
 
 
 def _is_as_made(made: "Made", folder: int, name: str, status: os.stat_result) -> bool:
-    """Whether a link or file still is what the runtime made."""
+    """Whether a link or file still is what the runtime made, as far as can be seen: of a copy, by its size and time."""
     kind, mode, text = made
     if kind == "link":
         return stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=folder) == text
+    if kind == "copy":
+        stamp = f"{status.st_size} {status.st_mtime_ns}"
+        return stat.S_ISREG(status.st_mode) and (stat.S_IMODE(status.st_mode), stamp) == (mode, text)
     content = text.encode("utf-8", "surrogatepass")
     if kind != "file" or not stat.S_ISREG(status.st_mode) or status.st_size != len(content):
         return False

@@ -5,6 +5,7 @@ import os
 import stat
 import time
 
+from lxsandbox.init.commands import Refused
 from lxsandbox.init.users import UnknownUser, look_up
 from lxsandbox.rootfs.removal import remove_tree
 from lxsandbox.rootfs.targets import parent_and_name
@@ -139,9 +140,20 @@ def _chmod(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     return {}
 
 
-def _chown(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+def _settle(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
+    """Owner, mode and time, in this order: chown(2) clears the set-user-id bit."""
+    uid, gid = request["owner"]
     with _Parent(root, request["path"]) as place:
-        os.chown(place.name, request["uid"], request["gid"], dir_fd=place.fd, follow_symlinks=False)
+        os.chown(place.name, uid, gid, dir_fd=place.fd, follow_symlinks=False)
+        if request["mode"] is None:
+            return {}
+        fd = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", request["mode"] & 0o7777)
+        if request["mtime_ns"] is not None:
+            os.utime(f"/proc/self/fd/{fd}", ns=(request["mtime_ns"], request["mtime_ns"]))
+    finally:
+        os.close(fd)
     return {}
 
 
@@ -155,7 +167,7 @@ def _account(root: int, request: "dict[str, Any]") -> "dict[str, Any]":
     try:
         account = look_up(root, request["user"])
     except UnknownUser as error:
-        raise OSError(errno.EINVAL, str(error)) from None
+        raise Refused("SpecError", str(error), 'use a user of the image, a uid, or "uid:gid"') from error
     return {"uid": account.uid, "gid": account.gid}
 
 
@@ -186,7 +198,7 @@ OPERATIONS: "dict[str, Callable[[int, dict[str, Any]], Any]]" = {
     "readlink": _readlink,
     "symlink": _symlink,
     "chmod": _chmod,
-    "chown": _chown,
+    "settle": _settle,
     "link": _link,
     "account": _account,
     "rename": _rename,

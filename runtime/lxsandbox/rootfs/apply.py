@@ -18,6 +18,8 @@ TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from typing import Any
 
+    Entry = tuple[str, str, int, str]  # kind, path, mode, text
+
 __all__ = ["DEV_OPTIONS", "STEPS", "Root", "StepFailed", "apply", "enter", "prepare"]
 
 DEV_OPTIONS = (("size", "65536"), ("nr_inodes", "1024"), ("mode", "0755"))  # the file system of a /dev
@@ -35,7 +37,8 @@ class StepFailed(Exception):
 class Root:
     """A root file system in the making: descriptors of its working area, of its root mount, and of the trees passed in.
 
-    `uppers` are descriptors of the folders that take what is written to it, each with the place where it shows.
+    `uppers` are descriptors of the folders that take what is written to it, each with the place where it shows; where there
+    is a veil, it follows the upper over it.
     """
 
     def __init__(self, trees: Sequence[int], prepared: int = -1) -> None:
@@ -119,16 +122,21 @@ def _root_from_work(root: Root) -> None:
     os.mkdir("top", 0o755, dir_fd=root.work)
     root.top = mounts.open_tree("top", at=root.work)
     _attach_top(root)
-    _keep_upper(root, "/", "top", root.work)
+    _keep(root, "/", "top", root.work)
 
 
-def _keep_upper(root: Root, target: str, name: str, above: int) -> None:
+def _keep(root: Root, target: str, name: str, above: int) -> None:
     # Reached through the working area's own mount: what is mounted on the root does not cover it there.
     root.uppers.append((target, os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)))
 
 
-def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Sequence[tuple[str, str, int, str]]" = ()) -> None:
-    """Stack the trees `lowers` (uppermost first) under a fresh upper, at `target`; `upper` is what it holds from the start."""
+def _overlay(
+    root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Sequence[Entry]" = (), veil: "Sequence[Entry]" = ()
+) -> None:
+    """Stack the trees `lowers` (uppermost first) under a fresh upper, at `target`; `upper` is what it holds from the start.
+
+    `veil` is what a folder holds that lies over the last of the trees and below all others, and hides some of it.
+    """
     name = f"overlay{root.overlays}"
     root.overlays += 1
     os.mkdir(name, 0o755, dir_fd=root.work)
@@ -140,9 +148,17 @@ def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Se
     # The upper's own folder is the root that is seen: its mode is the uppermost lower's.
     os.chmod(f"/proc/self/fd/{area}/upper", stat.S_IMODE(os.stat("0", dir_fd=area).st_mode))
     for entry in upper:
-        _make_upper_entry(f"/proc/self/fd/{area}/upper/", *entry)
-    mount = _new_overlay(area, [str(number) for number in range(len(lowers))])
-    _keep_upper(root, target, "upper", area)
+        _make_entry(f"/proc/self/fd/{area}/upper/", *entry)
+    names = [str(number) for number in range(len(lowers))]
+    if veil:
+        os.mkdir("veil", stat.S_IMODE(os.stat(names[-1], dir_fd=area).st_mode), dir_fd=area)
+        for entry in veil:
+            _make_entry(f"/proc/self/fd/{area}/veil/", *entry)
+        names.insert(-1, "veil")
+    mount = _new_overlay(area, names)
+    _keep(root, target, "upper", area)
+    if veil:
+        _keep(root, target, "veil", area)
     os.close(area)
     if target == "/":
         root.top = mount
@@ -152,8 +168,8 @@ def _overlay(root: Root, *, lowers: Sequence[int], target: str = "/", upper: "Se
         os.close(mount)
 
 
-def _make_upper_entry(upper: str, kind: str, path: str, mode: int, text: str) -> None:
-    """Put something into an upper that nothing else has seen yet; in this order its parents come first."""
+def _make_entry(upper: str, kind: str, path: str, mode: int, text: str) -> None:
+    """Put something into a folder of an overlay to be; in this order its parents come first."""
     match kind:
         case "folder":
             os.mkdir(upper + path, mode)
@@ -252,8 +268,11 @@ def _bind_own(root: Root, *, source: str, target: str, recursive: bool = False, 
     os.close(tree)
 
 
-def _copy_file(root: Root, *, tree: int, target: str) -> None:
-    """A copy of the file `tree` at `target`: what is written to it stays in the sandbox."""
+def _copy_file(root: Root, *, tree: int, target: str, mode: int = 0, stamp: str = "") -> None:
+    """A copy of the file `tree` at `target`: what is written to it stays in the sandbox.
+
+    With a `stamp` it has the same owner and time too: the stamp then tells whether it was changed.
+    """
     name = f"file{root.overlays}"
     root.overlays += 1
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=root.work))
@@ -261,10 +280,16 @@ def _copy_file(root: Root, *, tree: int, target: str) -> None:
     mounts.move_mount(root.trees[tree], place)
     os.close(place)
     with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=root.work), "rb") as source:
-        mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
+        mode = mode or stat.S_IMODE(os.fstat(source.fileno()).st_mode)
         with replace_file(root.top, target, mode) as copy:
             while block := source.read(1 << 20):
                 copy.write(block)
+            if stamp:
+                copy.flush()
+                status = os.fstat(source.fileno())
+                os.fchown(copy.fileno(), status.st_uid, status.st_gid)
+                os.fchmod(copy.fileno(), mode)  # which a change of owner takes bits from
+                os.utime(copy.fileno(), ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def _mask(root: Root, *, path: str) -> None:

@@ -10,7 +10,10 @@ import re
 import stat
 from collections.abc import Iterable
 
-__all__ = ["HIDDEN_FOLDERS", "KEPT_FOLDERS", "SECRET_FILES", "hidden", "real_submounts", "shadow_text", "slices"]
+__all__ = [
+    "HIDDEN_FOLDERS", "KEPT_FOLDERS", "SECRET_FILES", "SHADOW", "all_submounts", "hidden", "is_fresh", "real_submounts",
+    "shadow_text", "slices",
+]  # fmt: skip
 
 # Folders (relative to /) that are not to be seen, with their mode: fresh ones, homes, and where system services keep keys.
 HIDDEN_FOLDERS = {
@@ -42,6 +45,7 @@ SECRET_FILES = (
     "/etc/ssh/ssh_host_rsa_key", "/etc/ssh/ssh_host_ecdsa_key", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_dsa_key",
     "/var/lib/systemd/random-seed", "/.dockerenv",
 )  # fmt: skip
+SHADOW = "/etc/shadow"  # replaced by one in which nobody has a password
 _FRESH = ("/proc", "/sys", "/dev")
 _PSEUDO_KINDS = frozenset(
     (
@@ -55,7 +59,12 @@ _NOT_SHOWN = ("/boot", "/snap", "/var/lib/docker", "/var/lib/containers", "/var/
 
 def hidden(path: str) -> bool:
     """Whether the host's `path` is not to be seen inside unless it is shown by name."""
-    return any(_within(path, f"/{folder}") for folder in HIDDEN_FOLDERS) or any(_within(path, fresh) for fresh in _FRESH)
+    return any(_within(path, f"/{folder}") for folder in HIDDEN_FOLDERS) or is_fresh(path)
+
+
+def is_fresh(path: str) -> bool:
+    """Whether it is of the kernel's own file systems, which every sandbox has anew."""
+    return any(_within(path, fresh) for fresh in _FRESH)
 
 
 def _within(path: str, folder: str) -> bool:

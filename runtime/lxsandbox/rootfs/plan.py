@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lxsandbox.rootfs.apply import DEV_OPTIONS
-from lxsandbox.rootfs.host_image import HIDDEN_FOLDERS, KEPT_FOLDERS, SECRET_FILES
+from lxsandbox.rootfs.host_plan import host_slices, host_whole, show_folders
 from lxsandbox.security.masks import MASKED, READ_ONLY
 from lxsandbox.spec import Bind, SandboxSpec, Tmpfs
 from lxsandbox.syscalls.mounts import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
-__all__ = ["HostFacts", "ImageRoot", "Plan", "Slice", "plan", "prepared_steps", "sources"]
+__all__ = ["HostFacts", "ImageRoot", "Layered", "Plan", "Slice", "plan", "prepared_steps", "sources"]
 
 _QUIET = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -35,6 +35,22 @@ class Slice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Layered:
+    """What the layers over the host's files have at one path.
+
+    `kind` is `folder` (`parts`: those of the layers, uppermost first), `file` (the one of `parts`, with `mode` and `stamp`, its
+    size and time), `link` (to `target`), or `absent`. `alone`: a folder that hides what the host has there.
+    """
+
+    kind: str
+    parts: tuple[str, ...] = ()
+    alone: bool = False
+    target: str = ""
+    mode: int = 0
+    stamp: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HostFacts:
     """What planning needs to know of the host; collected once a run, or made up by a test."""
 
@@ -45,21 +61,25 @@ class HostFacts:
     folder_modes: Mapping[str, int] = field(default_factory=dict[str, int])
     submounts: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = ()
+    layered: Mapping[str, Layered] = field(default_factory=dict[str, Layered])  # of the image over the host's files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRoot:
-    """Where an image's files are: the host's own root, or layers (folders, uppermost first).
+    """Where an image's files are: the host's own root, or layers (folders of `store`, uppermost first), or such `over_host`.
 
     `folders` are made where the image lacks them: its volumes, its working directory.
     """
 
     layers: tuple[str, ...] | None
     folders: tuple[str, ...] = ()
+    over_host: bool = False
+    store: str = ""
 
     @property
     def is_host(self) -> bool:
-        return self.layers is None
+        """Whether the host's own files show in it."""
+        return self.layers is None or self.over_host
 
 
 @dataclass(slots=True)
@@ -100,69 +120,22 @@ def plan(
         made.do("work_in_memory", size=disk_bytes, inodes=_inodes(disk_bytes))
     else:
         made.do("work_in_tree", tree=made.tree(scratch, idmap=facts.idmap))
-    if image.layers is not None:
-        made.do("overlay", lowers=[made.tree(layer, idmap=facts.idmap) for layer in image.layers])
+    if not image.is_host:
+        made.do("overlay", lowers=[made.tree(layer, idmap=facts.idmap) for layer in image.layers or ()])
         made.do("folder", path="/tmp", mode=0o1777)
-        for path in image.folders:
-            made.do("have_folder", path=path)
-    elif facts.whole_root:
-        _host_whole(made, facts, files)
+    elif facts.whole_root and not image.layers:
+        host_whole(made, facts, files)
     else:
-        _host_slices(made, facts, files)
+        host_slices(made, facts, files)
+    for path in image.folders:
+        made.do("have_folder", path=path)
     _kernel_file_systems(made, spec, facts)
     _places_in_memory(made, spec, disk_bytes, shared=scratch is None)
     if image.is_host:
-        _show(made, facts, visible)
+        show_folders(made, facts, visible)
     for mount in spec.mounts:
         _user_mount(made, mount, facts)
     return made
-
-
-def _host_whole(made: Plan, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> None:
-    made.do("overlay", lowers=[made.tree("/", idmap=facts.idmap)], upper=_upper("", facts, files))
-    for path in facts.submounts:
-        made.do("overlay", lowers=[made.tree(path, idmap=facts.idmap)], target=path)
-
-
-def _upper(top: str, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int, str]]:
-    """What the upper of an overlay of the host's folder `top` holds from the start, as (kind, path below it, mode, text)."""
-    wanted: dict[str, tuple[str, int, str]] = {}
-    for path in SECRET_FILES:
-        wanted[path] = ("absent", 0, "")
-    for folder, mode in HIDDEN_FOLDERS.items():
-        wanted[f"/{folder}"] = ("empty", int(mode, 8), "") if folder in KEPT_FOLDERS else ("absent", 0, "")
-    wanted = {path: entry for path, entry in wanted.items() if path in facts.existing}
-    wanted |= {path: ("file", mode, text) for path, text, mode in files}
-    entries: dict[str, tuple[str, int, str]] = {}
-    for path in sorted(wanted):
-        if not path.startswith(top + "/"):
-            continue
-        for parent in _ancestors(path.removeprefix(top + "/")):
-            entries.setdefault(parent, ("folder", facts.folder_modes.get(f"{top}/{parent}", 0o755), ""))
-        entries[path.removeprefix(top + "/")] = wanted[path]
-    return [(kind, path, mode, text) for path, (kind, mode, text) in entries.items()]
-
-
-def _ancestors(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-
-
-def _host_slices(made: Plan, facts: HostFacts, files: Sequence[tuple[str, str, int]]) -> None:
-    made.do("root_from_work")
-    for part in facts.slices:
-        match part.kind:
-            case "overlay":
-                tree = made.tree(part.path, idmap=False)
-                made.do("overlay", lowers=[tree], target=part.path, upper=_upper(part.path, facts, files))
-            case "link":
-                made.do("link", path=part.path, target=part.target)
-            case "file":
-                made.do(
-                    "bind", tree=made.tree(part.path, idmap=False, attributes=MOUNT_ATTR_RDONLY), target=part.path, folder=False
-                )
-            case _:
-                made.do("folder", path=part.path, mode=int(HIDDEN_FOLDERS.get(part.path.lstrip("/"), "755"), 8))
 
 
 def prepared_steps(facts: HostFacts) -> list[dict[str, Any]]:
@@ -228,17 +201,6 @@ def _devices(made: Plan, facts: HostFacts) -> None:
     made.do("mount", kind="devpts", target="/dev/pts", options=terminals, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
     made.do("mount", kind="mqueue", target="/dev/mqueue", attributes=_QUIET)
     made.do("folder", path="/dev/shm", mode=0o1777)
-
-
-def _show(made: Plan, facts: HostFacts, visible: Mapping[str, str]) -> None:
-    """Show again what lies in a folder that is hidden: the interpreter read-only, the project copy-on-write."""
-    for path, mode in visible.items():
-        if mode == "copy":
-            made.do("overlay", lowers=[made.tree(path, idmap=facts.idmap)], target=path)
-        else:
-            attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
-            tree = made.tree(path, idmap=facts.idmap, recursive=not facts.idmap, attributes=attributes)
-            made.do("bind", tree=tree, target=path, folder=True)
 
 
 def _user_mount(made: Plan, mount: Bind | Tmpfs, facts: HostFacts) -> None:

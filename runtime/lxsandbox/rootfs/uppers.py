@@ -11,7 +11,8 @@ from lxsandbox.rootfs.plan import Plan
 __all__ = ["Made", "Upper", "uppers"]
 
 Made = tuple[str, int, str]
-"""What the runtime itself made, as (kind, mode, text). Kinds are those of an overlay's `upper`, `link` (to `text`), and `mount`.
+"""What the runtime itself made, as (kind, mode, text). Kinds are those of an overlay's `upper`, `link` (to `text`), `copy` (of a
+file with the size and time `text`), and `mount`.
 
 What lies at a `mount` is covered inside. A folder with the mode -1 has that of the image's own, and 755 where that has none.
 """
@@ -20,10 +21,14 @@ _AS_BELOW = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upper:
-    """A folder that takes what is written below `target`, over the trees `lowers`: uppermost first, as in `Plan.trees`."""
+    """A folder that takes what is written below `target`, over the trees `lowers`: uppermost first, as in `Plan.trees`.
+
+    `veiled`: over the last of them lies a folder that hides some of it, whose descriptor follows the upper's.
+    """
 
     target: str
     lowers: list[dict[str, Any]]
+    veiled: bool = False
     made: dict[str, Made] = field(default_factory=dict[str, Made])
 
     def below(self, path: str) -> str | None:
@@ -43,11 +48,13 @@ def uppers(plan: Plan, files: Sequence[tuple[str, str, int]], mount_points: Iter
             case "overlay":
                 lowers: list[dict[str, Any]] = [plan.trees[number] for number in step["lowers"]]
                 made = {path: (kind, mode, text) for kind, path, mode, text in step.get("upper", ())}
-                found.append(Upper(target=step.get("target", "/"), lowers=lowers, made=made))
+                found.append(Upper(target=step.get("target", "/"), lowers=lowers, made=made, veiled=bool(step.get("veil"))))
             case "root_from_work":
                 found.append(Upper(target="/", lowers=[]))
             case "folder":
                 _put(found, step["path"], ("folder", step["mode"], ""))
+            case "copy_file" if step.get("stamp"):
+                _put(found, step["target"], ("copy", step["mode"], step["stamp"]))
             case "link":
                 _put(found, step["path"], ("link", 0, step["target"]))
             case _:

@@ -116,7 +116,7 @@ class Box:
         """Tell a blank init to make the root of this shape, and to give up its privileges. Raises OSError, SandboxError."""
         self.spec = shape.spec
         self.root = made = shape.plan(self.id, self.scratch)
-        confine = shape.confinement(self.id)
+        confine = shape.confinement(self.id, made)
         self.files = confine["files"]
         request = {"steps": made.steps, "trees": made.trees, "confine": confine}
         if userns is not None and len(made.trees) + 2 > wire.MAX_FDS:  # with the filter's, and that of a long message

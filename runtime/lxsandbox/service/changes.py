@@ -76,5 +76,5 @@ def packing_request(
         opened.callback(os.close, fd)
     if len(fds) + 2 > wire.MAX_FDS:
         raise SandboxError(f"the root of sandbox {box.name} has too many parts to look for changes in: {len(fds)}")
-    told = [{"target": upper.target, "lowers": upper.lowers, "made": upper.made} for upper in described]
+    told = [{"target": upper.target, "lowers": upper.lowers, "made": upper.made, "veiled": upper.veiled} for upper in described]
     return {"op": "pack", "form": form, "enter": userns is not None, "uppers": told}, fds

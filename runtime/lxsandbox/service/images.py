@@ -124,7 +124,7 @@ class Images:
     async def _unpacked(self, store: Store, name: str, held: HeldImage) -> Image:
         layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        return _image(held, _seen(folders[::-1]) or (() if held.config.over_host else (self.nothing,)))
+        return _image(held, _seen(folders[::-1]) or (() if held.config.over_host else (self.nothing,)), store)
 
     @property
     def nothing(self) -> str:
@@ -153,11 +153,11 @@ class Images:
 
         return await _apart(work)
 
-    def remember(self, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
+    def remember(self, library: Library, held: HeldImage, layers: Sequence[str], names: Iterable[str]) -> None:
         """This run has made an image, of these folders (uppermost first): from now on the references `names` mean it here."""
         self._grown = True
         self._held.append(held)
-        self._made.update(dict.fromkeys(names, _image(held, _seen(layers))))
+        self._made.update(dict.fromkeys(names, _image(held, _seen(layers), library.store)))
 
     def _pinned(self, library: Library, reference: Reference, path: str) -> Reference:
         from lxsandbox.images.lock import Lock
@@ -285,10 +285,10 @@ def _library(factory: Factory, images: Images, loop: asyncio.AbstractEventLoop) 
     return Library(Store(remove=remove), workshops=Workshops(factory, images, loop))
 
 
-def _image(held: HeldImage, layers: tuple[str, ...]) -> Image:
+def _image(held: HeldImage, layers: tuple[str, ...], store: Store) -> Image:
     config = held.config
     wanted = (*config.volumes, config.working_dir) if config.working_dir else config.volumes
-    return Image(ImageRoot(layers=layers, folders=wanted), held)
+    return Image(ImageRoot(layers=layers, folders=wanted, over_host=config.over_host, store=store.folder), held)
 
 
 def _seen(folders: Sequence[str]) -> tuple[str, ...]:

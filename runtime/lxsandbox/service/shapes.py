@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lxsandbox.errors import HostUnsupported, SpecError
-from lxsandbox.rootfs.host_image import shadow_text
+from lxsandbox.rootfs.host_image import SHADOW, shadow_text
 from lxsandbox.rootfs.plan import HostFacts, ImageRoot, Plan, plan, sources
 from lxsandbox.security import capabilities
 from lxsandbox.service.facts import with_sources
+from lxsandbox.service.layered import with_layers
 from lxsandbox.spec import Limits, SandboxSpec
 from lxsandbox.units import UNLIMITED
 
@@ -55,25 +56,22 @@ class Shape:
         """The host name of a sandbox with the id `name`."""
         return self.spec.hostname or self.spec.name or name
 
-    def confinement(self, name: str) -> dict[str, Any]:
-        """What init makes of itself when its root stands; `name` is its host name where the spec gives none."""
+    def confinement(self, name: str, made: Plan) -> dict[str, Any]:
+        """What init makes of itself when its root, which `made` planned, stands; its host name is `name` by default."""
         spec = self.spec
         hostname = self.hostname(name)
         return {
             "hostname": hostname,
             "files": [] if self.image.is_host else _files(spec, self.image, hostname),
-            "read_only": self._read_only(),
+            "read_only": self._read_only(made),
             "capabilities": capabilities.mask(capabilities.resolve(list(spec.capabilities), nesting=spec.nesting)),
         }
 
-    def _read_only(self) -> list[str]:
+    def _read_only(self, made: Plan) -> list[str]:
         """The mounts that a `read_only` spec has written to by nobody: the root, and what else shows files of the image."""
         if not self.spec.read_only:
             return []
-        shown: list[str] = []
-        if self.image.is_host:
-            slices = [part.path for part in self.facts.slices if part.kind == "overlay"]
-            shown = [*self.facts.submounts, *slices, *(path for path, mode in self.visible.items() if mode == "copy")]
+        shown = [step["target"] for step in made.steps if step["do"] == "overlay" and "target" in step]
         own = {os.path.normpath(mount.dst) for mount in self.spec.mounts}
         return ["/", *(path for path in shown if path not in own)]
 
@@ -88,7 +86,10 @@ def shape_of(spec: SandboxSpec, image: ImageRoot, facts: HostFacts, visible: Map
             f"{error.filename} does not exist on this host", hint="a Bind's src and a device must exist before the sandbox starts"
         ) from error
     data = spec.as_json()
-    key = json.dumps([{name: data[name] for name in _SHAPE_FIELDS}, image.layers, dict(visible)], sort_keys=True)
+    if image.over_host and image.layers:
+        known = with_layers(known, image.layers, os.path.realpath(image.store), visible)
+    root = [image.layers, image.over_host]
+    key = json.dumps([{name: data[name] for name in _SHAPE_FIELDS}, root, dict(visible)], sort_keys=True)
     return Shape(key, image, spec, known, visible)
 
 
@@ -171,7 +172,7 @@ def _files(spec: SandboxSpec, image: ImageRoot, hostname: str) -> list[tuple[str
     if spec.network == "host":
         files.append(("/etc/resolv.conf", _read("/etc/resolv.conf"), 0o644))
     if image.is_host:
-        files.append(("/etc/shadow", shadow_text(_read("/etc/passwd")), 0o640))
+        files.append((SHADOW, shadow_text(_read("/etc/passwd")), 0o640))
     return files
 
 

@@ -47,6 +47,7 @@ class Snapshots:
         """The image of what the box has in its root now, called `name` if it has one. Raises SandboxError."""
         library = await self._images.open()
         reference = None if name is None else await asyncio.to_thread(library.new_name, name)
+        _check_base(box)
         loop = asyncio.get_running_loop()
         try:
             held, layers = await loop.run_in_executor(self._threads, self._record, loop, library, box, reference)
@@ -54,7 +55,7 @@ class Snapshots:
             hint = f"make room in {library.store.folder}: `lxsandbox image prune`"
             raise ImageError(f"sandbox {box.name} cannot be made into an image: {error}", hint=hint) from error
         digest = held.descriptor.digest
-        self._images.remember(held, layers, (digest, *([str(reference)] if reference else [])))
+        self._images.remember(library, held, layers, (digest, *([str(reference)] if reference else [])))
         return held.config.described(reference.familiar() if reference else digest, digest)
 
     def _record(
@@ -62,20 +63,23 @@ class Snapshots:
     ) -> tuple[HeldImage, tuple[str, ...]]:
         """In a thread: the new image in the store, and its folders. Raises SandboxError, OSError."""
         from lxsandbox.images.library import HeldBlobs, HeldImage
-        from lxsandbox.images.snapshots import check_room, store_documents, with_layer
+        from lxsandbox.images.snapshots import check_room, host_base, store_documents, with_layer
 
-        base, layers = _base_of(box)
-        check_room(base.manifest)
+        assert box.made is not None  # it was started
+        base, layers = box.made.image.held, box.made.image.root.layers or ()
+        manifest, config = host_base(library.platform) if base is None else (base.manifest, base.config)
+        check_room(manifest)
         store = library.store
         with ExitStack() as undo:
-            lease = undo.enter_context(store.lease(base.descriptor))
+            lease = undo.enter_context(store.lease())
             blobs = HeldBlobs(store.folder, lease)
-            manifest, config, descriptor = base.manifest, base.config, base.descriptor
             recording = Recording(loop, self._factory, box, blobs)
-            with contextlib.suppress(NothingChanged):
+            try:
                 layers = (store.new_layer(recording.fill, ids=self._images.ids), *layers)
                 manifest, config = with_layer(manifest, config, recording.layer())
                 manifest, descriptor = store_documents(manifest, config, blobs)
+            except NothingChanged:
+                descriptor = base.descriptor if base is not None else store_documents(manifest, config, blobs)[1]
             lease.add([descriptor])
             if reference is not None:
                 store.tag(str(reference), descriptor)
@@ -87,16 +91,15 @@ class Snapshots:
         await asyncio.to_thread(self._threads.shutdown)
 
 
-def _base_of(box: Box) -> tuple[HeldImage, tuple[str, ...]]:
-    """The image that the box was started over, and its folders. Raises ImageError for one that is in no store."""
+def _check_base(box: Box) -> None:
+    """Raises ImageError for a box over an image that is in no store."""
     assert box.made is not None  # it was started
     image = box.made.image
-    if image.held is None:
+    if image.held is None and not image.root.is_host:
         raise ImageError(
             f"sandbox {box.name} cannot be made into an image: its own, {box.spec.image}, is in no store",
             hint=f"import it first: `lxsandbox image import {box.spec.image} NAME`",
         )
-    return image.held, image.root.layers or ()
 
 
 class Recording:

@@ -145,7 +145,7 @@ class Workshop:
             args = [_SCRIPT]
             with open(self.make_file(_SCRIPT, 0o755), "w", encoding="utf-8", errors="surrogateescape") as script:
                 script.write(command.script)
-            self.set_mode(_SCRIPT, 0o755)
+            self.settle(_SCRIPT, (0, 0), 0o755)
         with self._told_of_death():
             return self._init.run(output, args=args, env=dict(command.env), cwd=command.cwd, user=command.user)
 
@@ -168,14 +168,8 @@ class Workshop:
     def remove(self, path: str) -> None:
         self._ask("unlink", path=path)
 
-    def own(self, path: str, uid: int, gid: int) -> None:
-        self._ask("chown", path=path, uid=uid, gid=gid)
-
-    def set_mode(self, path: str, mode: int) -> None:
-        self._ask("chmod", path=path, mode=mode)
-
-    def set_time(self, path: str, mtime_ns: int) -> None:
-        self._ask("utime", path=path, mtime_ns=mtime_ns)
+    def settle(self, path: str, owner: tuple[int, int], mode: int | None = None, mtime_ns: int | None = None) -> None:
+        self._ask("settle", path=path, owner=owner, mode=mode, mtime_ns=mtime_ns)
 
     def layer(self) -> Layer | None:
         recording = Recording(self._shops.loop, self._shops.factory, self._box, self._blobs)

@@ -105,15 +105,13 @@ class FolderWorkshop:
     def remove(self, path: str) -> None:
         os.unlink(self._path(path))
 
-    def own(self, path: str, uid: int, gid: int) -> None:
+    def settle(self, path: str, owner: tuple[int, int], mode: int | None = None, mtime_ns: int | None = None) -> None:
         if os.geteuid() == 0:
-            os.chown(self._path(path), uid, gid, follow_symlinks=False)
-
-    def set_mode(self, path: str, mode: int) -> None:
-        os.chmod(self._path(path), mode)
-
-    def set_time(self, path: str, mtime_ns: int) -> None:
-        os.utime(self._path(path), ns=(mtime_ns, mtime_ns))
+            os.chown(self._path(path), *owner, follow_symlinks=False)
+        if mode is not None:
+            os.chmod(self._path(path), mode)
+        if mtime_ns is not None:
+            os.utime(self._path(path), ns=(mtime_ns, mtime_ns))
 
     def layer(self) -> Layer | None:
         after = b"".join(pack_folder(str(self._folder)))

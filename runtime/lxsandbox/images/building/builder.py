@@ -144,7 +144,8 @@ class Builder:
                     files, sources = self._sources(step, copy, workshops, opened)
                     carry_out(copy, files, sources, shop, step.instruction.where)
             case Folder() as folder:
-                make_parents(shop, folder.path + "/", shop.account(folder.owner))
+                if shop.look(folder.path, follow=True) is None:
+                    make_parents(shop, folder.path + "/", shop.account(folder.owner))
 
     def _sources(self, step: Step, copy: Copy, workshops: Workshops, opened: ExitStack) -> tuple[Files, Sequence[str]]:
         if step.source is None:
@@ -193,8 +194,8 @@ def _located(step: Step) -> Generator[None]:
     try:
         yield
     except SandboxError as error:
-        if error.message.startswith(f"{where}:"):
-            raise
+        if error.message.startswith(f"{where.file}:"):
+            raise  # it says which, perhaps of another stage
         message = f"{where.file}:{where.line}: {step.instruction.shown}: {error.message}"
         raise ImageError(message, hint=error.hint) from error
     except OSError as error:

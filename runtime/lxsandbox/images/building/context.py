@@ -72,13 +72,17 @@ class Context:
             return None
         try:
             found = os.fstat(fd)
-            real = "/" + os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), os.readlink(f"/proc/self/fd/{self._root}"))
+            names = {path, self._real(fd)} if self._ignored.patterns else ()
         finally:
             os.close(fd)
-        for name in {path, os.path.normpath(real)}:
+        for name in names:
             if self._is_left_out(name) and not (stat.S_ISDIR(found.st_mode) and self._ignored.may_match_under(name.strip("/"))):
                 return None
         return Status(mode=found.st_mode, size=found.st_size, mtime_ns=found.st_mtime_ns)
+
+    def _real(self, fd: int) -> str:
+        """Where links on the way have led."""
+        return "/" + os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), os.readlink(f"/proc/self/fd/{self._root}"))
 
     def _find_itself(self, path: str) -> int | None:
         parent, _, name = path.rstrip("/").rpartition("/")
@@ -99,6 +103,8 @@ class Context:
         with contextlib.ExitStack() as closing:
             closing.callback(os.close, fd)
             found = os.listdir(fd)
+        if not self._ignored.patterns:
+            return found
         return [name for name in found if self.look(f"{path.rstrip('/')}/{name}") is not None]
 
     def link(self, path: str) -> str:

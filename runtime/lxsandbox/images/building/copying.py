@@ -156,7 +156,9 @@ class _Placing:
             if status is not None and status.is_folder:
                 self._folder(source, target)
             elif status is not None and not (self._copy.unpacks and self._unpacked(source, target)):
-                self._file(source, status, posixpath.join(target, posixpath.basename(source)) if into else target)
+                goal = posixpath.join(target, posixpath.basename(source)) if into else target
+                make_parents(self._shop, goal, self._owner)
+                self._file(source, status, goal)
 
     def _unpacked(self, source: str, target: str) -> bool:
         from lxsandbox.images.building.unpacking import unpack
@@ -169,7 +171,6 @@ class _Placing:
         self._write_file(target, _FILE_MODE, [text.encode("utf-8", "surrogateescape")], self._owner or (0, 0), None)
 
     def _file(self, source: str, status: Status, target: str) -> None:
-        make_parents(self._shop, target, self._owner)
         with open(self._files.open(source), "rb") as file:
             blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
             self._write_file(target, stat.S_IMODE(status.mode), blocks, self._owner or (status.uid, status.gid), status.mtime_ns)
@@ -178,10 +179,14 @@ class _Placing:
         self, target: str, mode: int, blocks: Iterator[bytes] | list[bytes], owner: tuple[int, int], mtime_ns: int | None
     ) -> None:
         self.at = target
-        self._make_room(target)
-        with open(self._shop.make_file(target, 0o600), "wb") as out:
+        try:
+            fd = self._shop.make_file(target, 0o600)
+        except FileExistsError:
+            self._make_room(target)
+            fd = self._shop.make_file(target, 0o600)
+        with open(fd, "wb") as out:
             out.writelines(blocks)
-        self._finish(target, self._copy.mode if self._copy.mode is not None else mode, owner, mtime_ns)
+        self._shop.settle(target, owner, self._copy.mode if self._copy.mode is not None else mode, mtime_ns)
 
     def _make_room(self, target: str) -> None:
         """What is not a folder gives way to what is copied."""
@@ -192,12 +197,6 @@ class _Placing:
             )
         if found is not None:
             self._shop.remove(target)
-
-    def _finish(self, target: str, mode: int, owner: tuple[int, int], mtime_ns: int | None) -> None:
-        self._shop.own(target, *owner)
-        self._shop.set_mode(target, mode)  # after the owner: chown(2) clears set-user-id
-        if mtime_ns is not None:
-            self._shop.set_time(target, mtime_ns)
 
     def _folder(self, source: str, target: str) -> None:
         """What is in a folder goes into the target, which becomes one."""
@@ -212,13 +211,13 @@ class _Placing:
             elif status.is_link:
                 self._make_room(goal)
                 self._shop.make_link(goal, self._files.link(path))
-                self._shop.own(goal, *(self._owner or (status.uid, status.gid)))
+                self._shop.settle(goal, self._owner or (status.uid, status.gid))
             else:
                 self._file(path, status, goal)
         # Last, and innermost first: filling a folder changes its time, and one without write permission cannot be filled.
         for goal, status in reversed(made):
             mode = self._copy.mode if self._copy.mode is not None else stat.S_IMODE(status.mode)
-            self._finish(goal, mode, self._owner or (status.uid, status.gid), status.mtime_ns)
+            self._shop.settle(goal, self._owner or (status.uid, status.gid), mode, status.mtime_ns)
 
     def _made_folder(self, goal: str) -> bool:
         found = self._shop.look(goal, follow=True)
@@ -238,5 +237,4 @@ def make_parents(shop: Workshop, path: str, owner: tuple[int, int] | None) -> No
         if shop.look(folder, follow=True) is None:
             with contextlib.suppress(FileExistsError):
                 shop.make_folder(folder, _FOLDER_MODE)
-            shop.own(folder, *(owner or (0, 0)))
-            shop.set_mode(folder, _FOLDER_MODE)
+            shop.settle(folder, owner or (0, 0), _FOLDER_MODE)

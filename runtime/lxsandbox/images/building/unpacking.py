@@ -110,10 +110,11 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[byte
 
 
 def _own(shop: Workshop, path: str, member: tarfile.TarInfo, owner: tuple[int, int] | None) -> None:
-    shop.own(path, *(owner or (member.uid, member.gid)))
-    if not member.issym():
-        shop.set_mode(path, member.mode & 0o7777)
-        shop.set_time(path, round(member.mtime * _NANOSECONDS))
+    to = owner or (member.uid, member.gid)
+    if member.issym():
+        shop.settle(path, to)
+    else:
+        shop.settle(path, to, member.mode & 0o7777, round(member.mtime * _NANOSECONDS))
 
 
 def _below(target: str, name: str) -> str:

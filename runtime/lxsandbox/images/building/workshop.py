@@ -104,7 +104,7 @@ class Workshop(Files, Protocol):
         ...
 
     def make_file(self, path: str, mode: int) -> int:
-        """A descriptor to write a new file by; the caller's."""
+        """A descriptor to write a new file by; the caller's. Raises FileExistsError where something is."""
         ...
 
     def make_link(self, path: str, target: str) -> None:
@@ -119,16 +119,8 @@ class Workshop(Files, Protocol):
         """A file or link, not a folder."""
         ...
 
-    def own(self, path: str, uid: int, gid: int) -> None:
-        """Give it to somebody; of a link, the link itself. Clears set-user-id bits of files, see chown(2)."""
-        ...
-
-    def set_mode(self, path: str, mode: int) -> None:
-        """Permission bits, set-user-id and the like."""
-        ...
-
-    def set_time(self, path: str, mtime_ns: int) -> None:
-        """Time of modification."""
+    def settle(self, path: str, owner: tuple[int, int], mode: int | None = None, mtime_ns: int | None = None) -> None:
+        """Give it to somebody (of a link, the link itself), then set its mode and time where they are given."""
         ...
 
     def layer(self) -> Layer | None:
