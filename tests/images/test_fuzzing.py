@@ -29,7 +29,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_few_cases_of_each_target_are_taken_or_refused() -> None:
     done = fuzz("--cases", "40", "--seed", "1")
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     rows = [line.split() for line in done.stdout.splitlines()[2:-1]]
     assert [(name, cases, findings) for name, _, cases, _, _, findings in rows] == [(name, "40", "0") for name in TARGETS]
     assert done.stdout.splitlines()[-1] == "320 cases, 0 findings"
