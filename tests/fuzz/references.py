@@ -15,6 +15,7 @@ __all__ = ["References"]
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 _GOOD = (
     "host", "alpine", "alpine:3.20", "library/alpine", "docker.io/library/alpine:latest", "ghcr.io/owner/name:1.0",
+    "docker://build:5000/x:1", "docker-archive:x:build:5000/a:1",
     f"quay.io/a/b@{_DIGEST}", f"alpine:3@{_DIGEST}", "localhost:5000/x", "[2001:db8::1]:5000/a/b:c", "127.0.0.1/a",
     "docker://host:1", "docker://index.docker.io/a/b", "example.com/a__b/c---d.e", "oci:there:tag", "oci:there",
     "oci:/no/such:1:2", "oci-archive:file:a/b+c", "oci-archive:a:b:", "docker-archive:file:alpine:3", "docker-archive:file:@0",

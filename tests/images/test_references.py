@@ -62,6 +62,7 @@ def read(text: str, base: Path | str = "/") -> Reference:
         # A registry may be called as a transport is.
         ("docker://build:5000/x:1", "docker://build:5000/x:1", "docker://build:5000/x:1"),
         ("docker://host:1/x", "docker://host:1/x:latest", "docker://host:1/x:latest"),
+        ("docker-archive:/x:build:5000/a", "docker-archive:/x:build:5000/a:latest", "docker-archive:/x:build:5000/a:latest"),
         # What would be read as something else when it were short keeps its host.
         ("docker.io/library/tar:1", "docker.io/library/tar:1", "docker.io/library/tar:1"),
         ("docker.io/localhost/x:1", "docker.io/localhost/x:1", "docker.io/localhost/x:1"),
@@ -319,6 +320,7 @@ PATHS = st.lists(st.text(min_size=1, max_size=5).filter(lambda name: not set(nam
     lambda names: os.path.normpath("/".join(["/no-such-folder", *names]))
 ).filter(lambda path: path.startswith("/no-such-folder"))  # fmt: skip
 PACKAGES = st.lists(st.from_regex(r"[a-z0-9][a-z0-9+.-]{0,8}[a-z0-9+.]", fullmatch=True), max_size=4).map(tuple)
+TEXTS = st.text(max_size=5).filter(lambda text: "\0" not in text)
 REFERENCES = (
     REGISTRY
     | st.just(HostReference())
@@ -332,8 +334,8 @@ REFERENCES = (
         BuildReference,
         path=PATHS,
         file=st.just("") | PATHS,
-        target=st.text(max_size=5).filter(lambda text: "\0" not in text),
-        args=st.lists(st.builds("{}={}".format, st.sampled_from(["A", "b_1"]), st.text(max_size=5)), max_size=2).map(tuple),
+        target=TEXTS,
+        args=st.lists(st.builds("{}={}".format, st.sampled_from(["A", "b_1"]), TEXTS), max_size=2).map(tuple),
     )
     | st.builds(
         DebianReference,

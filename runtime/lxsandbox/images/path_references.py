@@ -90,10 +90,12 @@ class DockerArchiveReference:
             raise ImageError(f"index {self.index} is none", hint="the first image of a file is 0")
 
     def __str__(self) -> str:
-        return _with_tag(self.transport, self.path, str(self.image) if self.image else self._place())
+        return _with_tag(self.transport, self.path, self.image.full_name if self.image else self._place())
 
     def familiar(self) -> str:
-        return _with_tag(self.transport, self.path, self.image.familiar() if self.image else self._place())
+        return _with_tag(
+            self.transport, self.path, self.image.familiar().removeprefix("docker://") if self.image else self._place()
+        )
 
     def _place(self) -> str:
         return "" if self.index is None else f"@{self.index}"

@@ -71,10 +71,15 @@ class RegistryReference:
         """Host and repository."""
         return f"{self.host}/{self.repository}"
 
+    @property
+    def full_name(self) -> str:
+        """The canonical text where nothing else than an image of a registry can stand."""
+        return self.name + self._version()
+
     def __str__(self) -> str:
         # A registry may be called `build:5000`, which would be read as the folder 5000/… to build from.
         transport = "docker://" if self.host.partition(":")[0] in TRANSPORT_WORDS else ""
-        return transport + self.name + self._version()
+        return transport + self.full_name
 
     def familiar(self) -> str:
         """The short text that users write, which is read back as the same reference."""

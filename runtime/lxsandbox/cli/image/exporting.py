@@ -48,7 +48,7 @@ def _export(descriptor: Descriptor, blobs: Blobs, place: Reference) -> None:
         case LayoutReference(transport="oci-archive"):
             export_oci_archive(descriptor, blobs, place.path, place.tag)
         case DockerArchiveReference(index=None):
-            export_docker_archive(descriptor, blobs, place.path, str(place.image) if place.image else "")
+            export_docker_archive(descriptor, blobs, place.path, place.image.full_name if place.image else "")
         case _:
             hint = "write oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]"
             raise ImageError(f"nothing can be exported to {place.familiar()}", hint=hint)
