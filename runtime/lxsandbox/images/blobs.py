@@ -180,7 +180,7 @@ class Blobs:
         self.take_in(digest, len(data), [data])
         return digest
 
-    def add_stream(self, blocks: Iterable[bytes], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
+    def add_stream(self, blocks: Iterable[bytes | memoryview], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
         """Store what `blocks` yields, whose digest nobody knows yet. Returns its digest and its size in bytes.
 
         `hold` is called with the digest before there is a blob of it, which somebody might remove. What `blocks` raises is

@@ -245,7 +245,7 @@ class HeldBlobs(Blobs):
         with super().fetching(digest, size) as part:
             yield part
 
-    def add_stream(self, blocks: Iterable[bytes], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
+    def add_stream(self, blocks: Iterable[bytes | memoryview], *, hold: Callable[[str], None] | None = None) -> tuple[str, int]:
         def both(digest: str) -> None:
             self._hold([digest])
             if hold is not None:

@@ -119,7 +119,7 @@ class _Layer:
             link = os.readlink(found.name, dir_fd=found.fd) if stat.S_ISLNK(found.status.st_mode) else ""
             self._put(entry(path, found.status, link=link))
 
-    def _put(self, header: bytes, content: "Iterable[bytes]" = ()) -> None:
+    def _put(self, header: bytes, content: "Iterable[bytes | memoryview]" = ()) -> None:
         self.count += 1
         if self.count > _MAX_ENTRIES:
             raise ValueError(f"more than {_MAX_ENTRIES} files were changed")
@@ -172,12 +172,14 @@ def _check(path: str) -> None:
         raise ValueError(f"{'/' + path[:100]!r}...: a path of {len(raw(path))} bytes, of which {_MAX_PATH_BYTES} can be unpacked")
 
 
-def _content(fd: int, size: int, path: str) -> "Iterator[bytes]":
+def _content(fd: int, size: int, path: str) -> "Iterator[bytes | memoryview]":
+    """The file's blocks, each good until the next."""
+    buffer = memoryview(bytearray(min(size, _BLOCK_BYTES)))  # one for all: fresh memory has to be cleared by the kernel
     left = size
     while left:
-        block = os.read(fd, min(left, _BLOCK_BYTES))
-        if not block:
+        count = os.readv(fd, [buffer[:left]])
+        if not count:
             raise ValueError(f"{'/' + path!r} became shorter while it was packed")
-        yield block
-        left -= len(block)
+        yield buffer[:count]
+        left -= count
     yield bytes(-size % 512)

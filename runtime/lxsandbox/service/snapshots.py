@@ -10,7 +10,8 @@ import os
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, BinaryIO
+from io import FileIO
+from typing import TYPE_CHECKING, Any
 
 from lxsandbox.errors import ImageError
 from lxsandbox.image import Image
@@ -155,16 +156,17 @@ class Recording:
 
 
 def _blocks(
-    source: BinaryIO, copy: BinaryIO, packing: concurrent.futures.Future[None], unpacking: concurrent.futures.Future[None]
-) -> Iterator[bytes]:
-    """What `source` yields, written to `copy` too. At its end raises what went wrong with either side."""
+    source: FileIO, copy: FileIO, packing: concurrent.futures.Future[None], unpacking: concurrent.futures.Future[None]
+) -> Iterator[memoryview]:
+    """What `source` yields, written to `copy` too; each good until the next. At its end raises what went wrong on either side."""
     size = 0
-    while block := source.read(_BLOCK_BYTES):
-        size += len(block)
-        view = memoryview(block)
-        while view:
-            view = view[copy.write(view) :]
-        yield block
+    buffer = memoryview(bytearray(_BLOCK_BYTES))  # one for all: fresh memory for each has to be cleared by the kernel
+    while count := source.readinto(buffer):
+        size += count
+        left = buffer[:count]
+        while left:
+            left = left[copy.write(left) :]
+        yield buffer[:count]
     packing.result()
     if size == _EMPTY_BYTES:
         raise NothingChanged
