@@ -137,7 +137,7 @@ class _Reader:
                 ahead += found.link.split(b"/")[::-1]
             elif part not in (b"", b"."):
                 way.append(self._step(way[-1], part, found, through_whiteouts=through_whiteouts, make=make))
-            self._count(links, len(way))
+            self._count(links, len(way) - 1)
         return way[-1]
 
     def _step(self, parent: Folder, name: bytes, found: Node | None, *, through_whiteouts: bool, make: bool) -> Folder:
