@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-__all__ = ["age_of", "json_option", "print_json", "print_table"]
+__all__ = ["age_of", "json_option", "print_json", "print_table", "printable"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -47,7 +47,7 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, not str: what a sandbox is called is no markup of ours.
-        table.add_row(*(Text(_printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
     Console().print(table)
 
 
@@ -55,12 +55,13 @@ _STYLES = {"ok": "green", "missing": "bold red", "limited": "yellow"}
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [list(columns), *([_printable(cell) for cell in row] for row in rows)]
+    lines = [list(columns), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """`text` with a `?` for what is no plain character."""
     # Names and commands come from the sandbox: they must not drive the terminal, nor break the line.
     return "".join(character if character.isprintable() else "?" for character in text)

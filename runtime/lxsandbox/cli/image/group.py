@@ -12,6 +12,7 @@ _COMMANDS = {
     "ls": "lxsandbox.cli.image.listing:list_images",
     "inspect": "lxsandbox.cli.image.inspecting:inspect_image",
     "history": "lxsandbox.cli.image.history:show_history",
+    "diff": "lxsandbox.cli.image.differing:diff_images",
     "pull": "lxsandbox.cli.image.pulling:pull_image",
     "push": "lxsandbox.cli.image.pushing:push_image",
     "build": "lxsandbox.cli.image.building:build_image",

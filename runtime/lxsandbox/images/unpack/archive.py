@@ -83,6 +83,15 @@ class Archive:
             if at == size and not count:  # the last is a hole, which by itself makes a file no longer
                 os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
 
+    def pieces(self, count: int) -> Iterator[memoryview]:
+        """The next `count` bytes of the current entry's content; each piece is good until the next one. Raises Refused."""
+        self._left -= count
+        while count:
+            piece = self._piece[: min(count, _PIECE_BYTES)]
+            self._fill(piece)
+            count -= len(piece)
+            yield piece
+
     def _holes(self, size: int) -> Iterator[tuple[int, int]]:
         """Where in the first `size` bytes of the buffer are blocks of zeros only."""
         for start in range(0, size - _HOLE_BYTES + 1, _HOLE_BYTES):

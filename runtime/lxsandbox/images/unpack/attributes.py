@@ -6,7 +6,7 @@ import os
 from lxsandbox.images.unpack.headers import Entry
 from lxsandbox.images.unpack.refusal import Refused, quoted
 
-__all__ = ["Attributes"]
+__all__ = ["Attributes", "is_kept"]
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _CAPABILITY = b"security.capability"
@@ -62,12 +62,14 @@ class Attributes:
         Of `security.*` capabilities alone are kept (selinux, ima, evm and the like are the host's), of `trusted.*` none, and
         none of `user.overlay.*`, which would be our own marks. Lists of access need ids, which a single id has not.
         """
-        return {name: value for name, value in entry.xattrs.items() if self._is_kept(name)}
+        return {name: value for name, value in entry.xattrs.items() if is_kept(name) and (self._owners or name not in _ACLS)}
 
-    def _is_kept(self, name: bytes) -> bool:
-        if name.startswith(b"user."):
-            return not name.startswith(b"user.overlay.")
-        return name == _CAPABILITY or (name in _ACLS and self._owners)
+
+def is_kept(name: bytes) -> bool:
+    """Whether an extended attribute of this name belongs to the file, where owners do."""
+    if name.startswith(b"user."):
+        return not name.startswith(b"user.overlay.")
+    return name == _CAPABILITY or name in _ACLS
 
 
 def _own(target: int | bytes, entry: Entry, *, follow_symlinks: bool = True) -> None:
