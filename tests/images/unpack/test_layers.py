@@ -107,7 +107,8 @@ def test_the_stack_is_what_umoci_makes_of_it(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_whiteout_is_a_device_and_an_opaque_folder_has_its_mark(tmp_path: Path, user: str) -> None:
-    done = unpacked(file(b"a/.wh.x") + file(b"b/.wh..wh..opq") + END, tmp_path / "root", form="layer", user=user)
+    archive = folder(b"a") + file(b"a/.wh.x") + folder(b"b") + file(b"b/.wh..wh..opq") + END
+    done = unpacked(archive, tmp_path / "root", form="layer", user=user)
 
     assert done.names() == {"a", "a/x", "b"}
     found = (done.root / "a" / "x").lstat()
