@@ -19,7 +19,7 @@ __all__ = ["Place", "Unpacking", "remove"]
 _MOST_DEPTH = 200
 _MOST_BYTES = 256 << 20  # on disk: the archives are of some hundred KiB
 _KEPT = ("user.", "security.capability", "system.posix_acl_")
-_MARKS = {"root": set[str](), "layer": {"user.overlay.opaque", "user.overlay.whiteout"}}
+_MARKS = {"root": set[str](), "layer": {f"user.overlay.{name}" for name in ("opaque", "whiteout", "lxsandbox.implied")}}
 
 
 class Place:

@@ -60,6 +60,11 @@ def make_tree(root: Path) -> None:
     os.setxattr(top / "owned", "user.file", b"a\0b\n=\xff")
     os.setxattr(top / "sticky", "user.folder", b"y")
     (top / "ping").write_text("")
+    for name, mode in (("owned", 0o751), ("owned/closed", 0o2700)):
+        (root / "merged" / name).mkdir()
+        os.chown(root / "merged" / name, 7, 8)
+        (root / "merged" / name).chmod(mode)
+        os.setxattr(root / "merged" / name, "user.folder", name.encode())
     os.setxattr(top / "ping", "security.capability", _CAPABILITY)
     for number, path in enumerate(sorted(root.rglob("*"), reverse=True)):
         os.utime(path, ns=(0, _NANOSECONDS + number * 10**9), follow_symlinks=False)
@@ -83,6 +88,8 @@ def make_layers(place: Path) -> Path:
     (place / "inserted" / "new").write_text("highest")
     run("umoci", "insert", "--opaque", *image, place / "inserted", "/opaque")
     run("umoci", "insert", *image, place / "inserted", "/merged")
+    # Of the folders above it the layer says nothing: those below it do.
+    run("umoci", "insert", *image, place / "inserted" / "new", "/merged/owned/closed/inserted")
     return layout
 
 

@@ -155,6 +155,13 @@ class Factory:
         """
         return await self._told({"op": "unpack", "path": path, "form": form}, [stream])
 
+    async def inherit(self, layers: Sequence[str], path: str) -> str | None:
+        """Make in `path` the folders that some of `layers` (uppermost first) imply and lower ones have: see `images.unpack`.
+
+        None when it is done, else what went wrong, as far as is known.
+        """
+        return await self._told({"op": "inherit", "layers": list(layers), "path": path}, [])
+
     async def pack(self, box: Box, sink: int) -> None:
         """Write what has changed in the box's root to the descriptor `sink`, as the tar archive of an OCI layer.
 

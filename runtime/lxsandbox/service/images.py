@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lxsandbox.images.lock import Lock
     from lxsandbox.images.references import Reference
     from lxsandbox.images.registry.progress import Progress
-    from lxsandbox.images.store import Pruned, Store
+    from lxsandbox.images.store import Lease, Pruned, Store
     from lxsandbox.images.transports import Pull
     from lxsandbox.service.factory import Factory
 
@@ -60,6 +60,7 @@ class Images:
         self._found: dict[tuple[str, str, bool], asyncio.Task[Image]] = {}
         self._made: dict[str, Image] = {}  # by this run itself, by what names each
         self._held: list[HeldImage] = []
+        self._leases: list[Lease] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.library: Library  # once it is open
         self._locks: dict[str, Lock] = {}
@@ -124,7 +125,35 @@ class Images:
     async def _unpacked(self, store: Store, name: str, held: HeldImage) -> Image:
         layers = zip(held.manifest.layers, held.config.diff_ids, strict=True)
         folders = await asyncio.gather(*(self._layer(store, name, layer.digest, diff_id) for layer, diff_id in layers))
-        return _image(held, _seen(folders[::-1]) or (() if held.config.over_host else (self.nothing,)), store)
+        seen = await self._with_inherited(store, name, held.config.diff_ids, _seen(folders[::-1]))
+        return _image(held, seen or (() if held.config.over_host else (self.nothing,)), store)
+
+    async def _with_inherited(
+        self, store: Store, image: str, diff_ids: Sequence[str], layers: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The image's layers, uppermost first, with one more where folders are implied that lower layers say more about."""
+        from lxsandbox.images.digests import digest_of
+        from lxsandbox.images.store import layer_key
+        from lxsandbox.images.unpack import has_implied
+
+        if not any(map(has_implied, layers[:-1])):
+            return layers
+
+        async def fill(folder: str) -> None:
+            self._grown = True
+            said = await self._factory.inherit(layers, folder)
+            if said is not None:
+                raise ImageError(f"image {image} cannot be unpacked: {said or 'what makes its folders was killed'}")
+
+        # No archive has this digest: it stands for what follows from these layers, one over the other.
+        made_id = digest_of("\n".join(["implied folders", *diff_ids]).encode())
+        try:
+            # No name reaches it: it is held by itself while it is used, and made again when it was pruned.
+            self._leases.append(await asyncio.to_thread(store.lease, layer_key(made_id, ids=self.ids)))
+            folder = await asyncio.to_thread(store.layer, made_id, self.in_loop(fill), ids=self.ids)
+            return (folder, *layers) if os.listdir(folder) else layers
+        except OSError as error:
+            raise ImageError(f"image {image} cannot be unpacked: {error}") from error
 
     @property
     def nothing(self) -> str:
@@ -230,6 +259,8 @@ class Images:
         await asyncio.gather(*self._found.values(), return_exceptions=True)
         for held in self._held:
             held.close()
+        for lease in self._leases:
+            lease.close()
         if self._grown:
             await self._make_room(self.library.store)
 

@@ -74,6 +74,13 @@ class Spawner:
             _unpack(fds[0], fds[1], request["path"], request["form"])
         return {"pid": pid}, [pidfd]
 
+    def inherit(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """A child that makes what layers inherit from lower ones in a folder; it exits 0 when done, else `fds[0]` says why."""
+        pid, pidfd = clone.clone3(clone.CLONE_PARENT)
+        if pid == 0:
+            _inherit(fds[0], request["layers"], request["path"])
+        return {"pid": pid}, [pidfd]
+
     def pack(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
         """A child that writes what has changed in a sandbox to `fds[0]`; it exits 0 when done, else `fds[1]` says why.
 
@@ -104,6 +111,7 @@ class Spawner:
             "clone": self.clone,
             "remove": self.remove,
             "unpack": self.unpack,
+            "inherit": self.inherit,
             "pack": self.pack,
         }
         while (received := self._next()) is not None:
@@ -152,6 +160,21 @@ def _unpack(stream: int, report: int, path: str, form: str) -> None:
         unpack(stream, path, form=form)
         status = 0
     except Exception as error:  # noqa: BLE001 - the archive is hostile, and the report is the error's way out
+        os.write(report, str(error).encode("utf-8", "replace")[:4096])
+    finally:
+        os._exit(status)
+
+
+def _inherit(report: int, layers: list[str], path: str) -> None:
+    """In the clone: make the folders, say what went wrong, and end."""
+    status = 1
+    try:
+        from lxsandbox.images.unpack import inherit
+
+        close_all_but([0, 1, 2, report])
+        inherit(layers, path)
+        status = 0
+    except Exception as error:  # noqa: BLE001 - the layers are hostile, and the report is the error's way out
         os.write(report, str(error).encode("utf-8", "replace")[:4096])
     finally:
         os._exit(status)

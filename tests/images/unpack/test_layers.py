@@ -107,7 +107,8 @@ def test_the_stack_is_what_umoci_makes_of_it(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_whiteout_is_a_device_and_an_opaque_folder_has_its_mark(tmp_path: Path, user: str) -> None:
-    done = unpacked(file(b"a/.wh.x") + file(b"b/.wh..wh..opq") + END, tmp_path / "root", form="layer", user=user)
+    archive = folder(b"a") + file(b"a/.wh.x") + folder(b"b") + file(b"b/.wh..wh..opq") + END
+    done = unpacked(archive, tmp_path / "root", form="layer", user=user)
 
     assert done.names() == {"a", "a/x", "b"}
     found = (done.root / "a" / "x").lstat()
@@ -128,9 +129,8 @@ def test_where_no_device_can_be_made_a_whiteout_is_a_file_with_a_mark(tmp_path: 
 @pytest.mark.security
 @pytest.mark.parametrize("user", USERS)
 def test_no_mark_of_overlayfs_comes_in_by_itself(tmp_path: Path, user: str) -> None:
-    smuggled = [
-        (b"SCHILY.xattr." + name, b"y") for name in (b"user.overlay.opaque", b"trusted.overlay.opaque", b"user.overlay.whiteout")
-    ]
+    marks = (b"user.overlay.opaque", b"trusted.overlay.opaque", b"user.overlay.whiteout", b"user.overlay.lxsandbox.implied")
+    smuggled = [(b"SCHILY.xattr." + name, b"y") for name in marks]
 
     done = unpacked(
         pax(*smuggled, (b"SCHILY.xattr.user.overlay.redirect", b"/etc")) + folder(b"a") + pax(*smuggled) + file(b"a/x") + END,

@@ -4,6 +4,7 @@ Loaded by a clone of the spawner, never by the spawner: only what `os` and `stru
 """
 
 from lxsandbox.images.unpack.apply import FORMS, unpack
+from lxsandbox.images.unpack.implied import has_implied, inherit
 from lxsandbox.images.unpack.refusal import Refused
 
-__all__ = ["FORMS", "Refused", "unpack"]
+__all__ = ["FORMS", "Refused", "has_implied", "inherit", "unpack"]

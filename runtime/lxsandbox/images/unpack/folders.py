@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lxsandbox.images.unpack.archive import MOST_ENTRIES
 from lxsandbox.images.unpack.attributes import Attributes
 from lxsandbox.images.unpack.headers import Entry
+from lxsandbox.images.unpack.implied import mark, unmark
 from lxsandbox.images.unpack.refusal import Refused, quoted
 from lxsandbox.images.unpack.whiteouts import is_whiteout, make_opaque
 
@@ -36,6 +37,7 @@ class Folders:
         self._layer = layer
         self._known: dict[bytes, bytes] = {b"": b""}
         self._unfinished: dict[int, tuple[bytes, int, int, dict[bytes, bytes]]] = {}  # by inode: a path may change its folder
+        self._implied: set[int] = set()  # by inode, too
         self._held_bytes = 0
         self._made = self._steps = 0
 
@@ -85,6 +87,9 @@ class Folders:
         """Be sure that `place`, which is no link, is a folder."""
         try:
             self.make(place, 0o755)
+            if self._layer:
+                mark(place)
+                self._implied.add(os.lstat(place).st_ino)
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(place).st_mode):
                 return
@@ -111,7 +116,11 @@ class Folders:
         self._held_bytes += _HELD_BYTES_EACH + len(place) + sum(map(len, acls.values()))
         if self._held_bytes > _MOST_HELD_BYTES:
             raise Refused("with it the archive has more folders than memory is taken for")
-        self._unfinished[os.lstat(place).st_ino] = (place, entry.mode, entry.mtime_ns, acls)
+        inode = os.lstat(place).st_ino
+        if inode in self._implied:
+            unmark(place)
+            self._implied.discard(inode)
+        self._unfinished[inode] = (place, entry.mode, entry.mtime_ns, acls)
 
     def _know(self, path: bytes, place: bytes) -> None:
         if len(self._known) >= _MOST_KNOWN:
@@ -123,7 +132,9 @@ class Folders:
         self._known = {b"": b""}
 
     def finish(self) -> None:
-        """Nothing more is made: give all folders their modes and times. Raises Refused."""
+        """Nothing more is made: give all folders their modes and times. Raises Refused, OSError."""
+        if self._implied:
+            mark(b"/")
         for inode, (place, mode, mtime_ns, acls) in self._unfinished.items():
             try:
                 fd = os.open(place, _OPEN)
