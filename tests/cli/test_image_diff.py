@@ -102,7 +102,9 @@ def test_snapshots_over_the_host_are_compared_by_what_lies_over_it(
         with Sandbox("host", connection=connection) as sandbox:
             sandbox.run(["sh", "-c", "echo 1 >/srv/one; echo 1 >/srv/two"], check=True)
             sandbox.snapshot("earlier")
-            sandbox.run(["sh", "-c", "rm /srv/one; echo 2 >/srv/two; rm /etc/passwd; echo >/etc/passwd; rm /etc/group"], check=True)
+            sandbox.run(
+                ["sh", "-c", "rm /srv/one; echo 2 >/srv/two; rm /etc/passwd; echo >/etc/passwd; rm /etc/group"], check=True
+            )
             sandbox.snapshot("later")
     finally:
         connection.leave()
