@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,18 +17,28 @@ __all__ = ["with_layers"]
 
 def with_layers(facts: HostFacts, layers: Sequence[str], store: str, visible: Mapping[str, str]) -> HostFacts:
     """The facts for a root over the host's files with these layers (folders of `store`, uppermost first) over them."""
-    parts = _slices(facts, store)
+    copied = tuple(path for path, mode in visible.items() if mode == "copy")
+    parts, layered = _looked(tuple(layers), store, copied, facts.submounts, facts.whole_root)
+    return replace(facts, slices=parts, layered=layered)
+
+
+@functools.lru_cache(maxsize=64)
+def _looked(
+    layers: tuple[str, ...], store: str, copied: tuple[str, ...], submounts: tuple[str, ...], whole_root: bool
+) -> tuple[tuple[Slice, ...], Mapping[str, Layered]]:
+    # Once a run, as all facts of the host are: layers stay as they are, and each sandbox over them would wait for it.
+    parts = _slices(store, whole_root)
     opened = [part.path for part in parts if part.kind == "folder" and part.path.lstrip("/") not in HIDDEN_FOLDERS]
-    paths = [*facts.submounts, *(part.path for part in parts), *(path for path, mode in visible.items() if mode == "copy")]
+    paths = [*submounts, *(part.path for part in parts), *copied]
     paths += [path for folder in ("", *opened) for path in _names(layers, folder) if not is_fresh(path)]
     found = {path: _look(layers, path) for path in paths}
-    return replace(facts, slices=parts, layered={path: each for path, each in found.items() if each is not None})
+    return parts, {path: each for path, each in found.items() if each is not None}
 
 
-def _slices(facts: HostFacts, store: str) -> tuple[Slice, ...]:
+def _slices(store: str, whole_root: bool) -> tuple[Slice, ...]:
     """The entries of the host's root; folders that the store lies in are gone into, and the store is not shown."""
     points = [store]
-    if not facts.whole_root:
+    if not whole_root:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             points += all_submounts(file.read())
     found = [Slice(path=path, kind=kind, target=target) for path, kind, target in slices("", points)]
