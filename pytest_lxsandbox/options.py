@@ -104,14 +104,7 @@ OPTIONS = (
         "pull", "{missing,always,never}", "when a registry is asked for an image (missing: if it is not stored)", _pull, False
     ),
     Option("offline", "", "fetch no image over the network: one that is not stored fails its tests (false)", _truth, False, True),
-    Option(
-        "locked",
-        "",
-        "only images that lxsandbox.lock in the rootdir pins, by digest (false)",
-        _truth,
-        False,
-        True,
-    ),
+    Option("locked", "", "only images that lxsandbox.lock in the rootdir pins, by digest (false)", _truth, False, True),
     Option("cache_dir", "DIR", "where images are kept, absolute or below the rootdir ($XDG_CACHE_HOME/lxsandbox)", str, False),
     Option("cache_size", "SIZE", "of the images that a run leaves in the cache, such as 5G, or max (20GiB)", _size_or_max, False),
 )

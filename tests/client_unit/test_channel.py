@@ -10,8 +10,8 @@ import pytest
 
 from lxsandbox import errors, wire
 from lxsandbox.errors import CommandNotFound, HostUnsupported, SandboxDied, SandboxError
+from lxsandbox.remote_errors import error_from_wire
 from lxsandbox.sandbox.channel import Channel, ChannelClosed
-from lxsandbox.sandbox.remote_errors import error_from_wire
 
 
 @pytest.fixture

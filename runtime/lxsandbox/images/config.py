@@ -77,6 +77,11 @@ class ImageConfig:
         }
         return json.dumps(data, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
 
+    def whole_history(self) -> tuple[HistoryEntry, ...]:
+        """The history with an entry for each layer: it may tell of fewer, and what comes after would be taken for theirs."""
+        told = sum(not entry.empty_layer for entry in self.history)
+        return (*self.history, *[HistoryEntry()] * (len(self.diff_ids) - told))
+
     def described(self, reference: str, digest: str) -> Image:
         """What users are shown of it: the image is called `reference`, and its manifest has that digest."""
         return Image(

@@ -11,13 +11,13 @@ from lxsandbox.images.layer_trees import WHITEOUT, Content, Folder, Node, Record
 from lxsandbox.images.unpack import whiteouts
 from lxsandbox.images.unpack.archive import MOST_ENTRIES, Archive
 from lxsandbox.images.unpack.attributes import is_kept
+from lxsandbox.images.unpack.folders import MOST_DEPTH, MOST_LINKS, MOST_STEPS
 from lxsandbox.images.unpack.headers import DEVICES, FIFO, FILES, FOLDER, HARD_LINK, LINK, Entry
 from lxsandbox.images.unpack.names import inside
 from lxsandbox.images.unpack.refusal import Refused, quoted
 
 __all__ = ["read_layer"]
 
-_MOST_DEPTH, _MOST_LINKS, _MOST_STEPS = 200, 40, 20_000_000  # as in unpack.folders
 _MARK = b".wh."
 _NANO = 1_000_000_000
 _BLOCK_BYTES = 1 << 20
@@ -149,10 +149,10 @@ class _Reader:
 
     def _count(self, links: int, depth: int) -> None:
         self._steps += links > 0  # a link may lead through thousands of folders, and each path through it again
-        if links > _MOST_LINKS or self._steps > _MOST_STEPS:
+        if links > MOST_LINKS or self._steps > MOST_STEPS:
             raise Refused("leads through too many symbolic links")
-        if depth > _MOST_DEPTH:
-            raise Refused(f"lies more than {_MOST_DEPTH} folders deep")
+        if depth > MOST_DEPTH:
+            raise Refused(f"lies more than {MOST_DEPTH} folders deep")
 
     def _linked(self, link: bytes) -> Record:
         parent, _, name = inside(link).rpartition(b"/")

@@ -118,20 +118,23 @@ class Library:
             known = self._known(reference, lease)
             if known is None or (asked.pull == "always" and not asked.offline and reference.transport in NAMED):
                 known = self._fetched(reference, lease, asked)
-            manifest = self.store.manifest(known)
-            config = parse_config(self.store.config_bytes(manifest), what=f"config of {reference.familiar()}")
-            _check_layers(reference, manifest, config)
+            held = self._held(known, reference.familiar(), lease)
             undo.pop_all()
-            return HeldImage(descriptor=known, manifest=manifest, config=config, lease=lease)
+            return held
 
     def of(self, descriptor: Descriptor) -> HeldImage:
         """An image in the store, by its manifest's descriptor. Raises ImageError where a part of it is missing."""
         with contextlib.ExitStack() as undo:
             lease = undo.enter_context(self.store.lease(descriptor))
-            manifest = self.store.manifest(descriptor)
-            config = parse_config(self.store.config_bytes(manifest), what=f"config of {descriptor.digest}")
+            held = self._held(descriptor, descriptor.digest, lease)
             undo.pop_all()
-            return HeldImage(descriptor=descriptor, manifest=manifest, config=config, lease=lease)
+            return held
+
+    def _held(self, descriptor: Descriptor, name: str, lease: Lease) -> HeldImage:
+        manifest = self.store.manifest(descriptor)
+        config = parse_config(self.store.config_bytes(manifest), what=f"config of {name}")
+        _check_layers(name, manifest, config)
+        return HeldImage(descriptor=descriptor, manifest=manifest, config=config, lease=lease)
 
     def _known(self, reference: Reference, lease: Lease) -> Descriptor | None:
         if isinstance(reference, DigestReference):
@@ -272,7 +275,7 @@ def store_name(reference: Reference) -> str | None:
     return f"{suite}:{digest_of(text.encode()).partition(':')[2][:12]}"
 
 
-def _check_layers(reference: Reference, manifest: Manifest, config: ImageConfig) -> None:
+def _check_layers(name: str, manifest: Manifest, config: ImageConfig) -> None:
     if len(manifest.layers) != len(config.diff_ids):
         counts = f"{len(manifest.layers)} layers, and its configuration names {len(config.diff_ids)}"
-        raise ImageError(f"image {reference.familiar()} has {counts}", hint="whoever made it must make it anew")
+        raise ImageError(f"image {name} has {counts}", hint="whoever made it must make it anew")

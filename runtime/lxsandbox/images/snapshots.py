@@ -44,13 +44,10 @@ def check_room(manifest: Manifest) -> None:
 def with_layer(manifest: Manifest, config: ImageConfig, layer: Descriptor) -> tuple[Manifest, ImageConfig]:
     """The image with this uncompressed layer on top. The manifest's `config` is still the old one."""
     layers = tuple(replace(each, media_type=_OCI_TYPES.get(each.media_type, each.media_type)) for each in manifest.layers)
-    # A history that says less than there are layers would have the new entry taken for one of theirs.
-    told = sum(not entry.empty_layer for entry in config.history)
-    untold = [HistoryEntry()] * (len(config.diff_ids) - told)
     grown = replace(
         config,
         diff_ids=(*config.diff_ids, layer.digest),
-        history=(*config.history, *untold, HistoryEntry(created_by=CREATED_BY)),
+        history=(*config.whole_history(), HistoryEntry(created_by=CREATED_BY)),
         created=EPOCH,
     )
     return replace(manifest, layers=(*layers, layer), media_type=MANIFEST_TYPE), grown

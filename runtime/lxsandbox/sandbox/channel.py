@@ -17,8 +17,8 @@ from typing import Any
 
 from lxsandbox import wire
 from lxsandbox.errors import SandboxError
+from lxsandbox.remote_errors import error_from_wire
 from lxsandbox.sandbox.clock import milliseconds_until, moment_after, seconds_until
-from lxsandbox.sandbox.remote_errors import error_from_wire
 
 __all__ = ["Channel", "ChannelClosed", "CommandExit"]
 

@@ -90,6 +90,10 @@ class ServiceConnection:
         environ = {name: str(value) for name, value in given.items() if value is not None}
         if folder is not None:
             return cls._join(folder, greeting, environ, start=start)
+        return cls._begin(greeting, environ, start=start)
+
+    @classmethod
+    def _begin(cls, greeting: dict[str, Any], environ: dict[str, str], *, start: bool) -> Self:
         folder = make_run_folder()
         try:
             connection = cls._join(folder, greeting, environ, start=start)

@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lxsandbox.errors import SandboxError, ServiceLost
-from lxsandbox.sandbox.remote_errors import error_from_wire
+from lxsandbox.remote_errors import error_from_wire
 
 __all__ = ["LOG_NAME", "dial", "end_service", "log_tail", "service_environment", "start_lock", "start_service"]
 

@@ -59,20 +59,8 @@ class Client:
             name: getattr(self, f"_{name}")
             for name in (
                 *("hello", "create", "attach", "close", "stats", "update", "pause", "resume", "kill", "death", "logs"),
-                *(
-                    "wait_main",
-                    "diff",
-                    "prewarm",
-                    "list",
-                    "figures",
-                    "settle",
-                    "leave",
-                    "image",
-                    "image_prune",
-                    "image_build",
-                    "snapshot",
-                    "reset",
-                ),
+                *("wait_main", "diff", "snapshot", "reset", "prewarm", "list", "figures", "settle", "leave"),
+                *("image", "image_build", "image_prune"),
             )
         }
 

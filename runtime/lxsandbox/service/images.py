@@ -62,10 +62,9 @@ class Images:
         self._held: list[HeldImage] = []
         self._leases: list[Lease] = []
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self.library: Library  # once it is open
+        self._library: Library | None = None
         self._locks: dict[str, Lock] = {}
         self._opening = asyncio.Lock()
-        self._is_open = False
         self._counting = threading.Lock()
         self._grown = False  # there is more in the store than before
         self.working = 0  # threads that wait for a source, or remove what is not needed, perhaps for long
@@ -97,10 +96,10 @@ class Images:
     async def open(self) -> Library:
         """The library that the images come from."""
         async with self._opening:
-            if not self._is_open:
-                self.library = await asyncio.to_thread(_library, self._factory, self, asyncio.get_running_loop())
-                self._is_open = True
-            return self.library
+            if self._library is None:
+                remove = self.in_loop(self._factory.remove_tree)
+                self._library = await asyncio.to_thread(_library, self._factory, self, asyncio.get_running_loop(), remove)
+            return self._library
 
     async def _bare(self, reference: Reference) -> Image:
         path: str = getattr(reference, "path")  # noqa: B009 - of a PathReference, whose module is not loaded for `host`
@@ -261,8 +260,8 @@ class Images:
             held.close()
         for lease in self._leases:
             lease.close()
-        if self._grown:
-            await self._make_room(self.library.store)
+        if self._grown and self._library is not None:
+            await self._make_room(self._library.store)
 
     async def _make_room(self, store: Store) -> None:
         # What is not done by then is done by another run: a prune may be killed at any point.
@@ -304,16 +303,14 @@ async def _apart(work: Callable[[], T]) -> T:
     return await done
 
 
-def _library(factory: Factory, images: Images, loop: asyncio.AbstractEventLoop) -> Library:
+def _library(factory: Factory, images: Images, loop: asyncio.AbstractEventLoop, remove: Callable[[str], None]) -> Library:
     # In a thread: together they take a tenth of a second to load.
     from lxsandbox.images.library import Library
     from lxsandbox.images.store import Store
     from lxsandbox.service.workshops import Workshops
 
-    def remove(path: str) -> None:
-        asyncio.run_coroutine_threadsafe(factory.remove_tree(path), loop).result()
-
-    return Library(Store(remove=remove), workshops=Workshops(factory, images, loop))
+    store = Store(remove=remove)
+    return Library(store, workshops=Workshops(factory, images, store, loop))
 
 
 def _image(held: HeldImage, layers: tuple[str, ...], store: Store) -> Image:

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lxsandbox import errors, wire
-from lxsandbox.errors import SandboxError
+from lxsandbox import wire
+from lxsandbox.remote_errors import error_from_wire
 
 __all__ = ["InitChannel", "InitGone"]
 
@@ -41,7 +41,9 @@ class InitChannel:
         while True:
             message, passed = self._receive()
             if message.get("id") == self._next:
-                return _answer(message), passed
+                if "error" in message:
+                    raise error_from_wire(message["error"])
+                return message["ok"], passed
 
     def ask_fd(self, op: str, **fields: Any) -> int:
         """The one descriptor that is the answer. Raises as `ask`."""
@@ -96,14 +98,3 @@ def _passed_on(reader: int, output: Callable[[bytes], None]) -> bool:
     if block:
         output(block)
     return bool(block)
-
-
-def _answer(message: wire.Message) -> dict[str, Any]:
-    error = message.get("error")
-    if error is None:
-        answer: dict[str, Any] = message["ok"]
-        return answer
-    if error["kind"] == "OSError" and error.get("errno"):
-        raise OSError(error["errno"], error["message"], error.get("filename"))
-    kind = getattr(errors, error["kind"], SandboxError)
-    raise kind(error["message"], hint=error.get("hint", ""))

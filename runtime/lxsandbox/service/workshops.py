@@ -25,6 +25,7 @@ from lxsandbox.units import UNLIMITED
 
 if TYPE_CHECKING:
     from lxsandbox.images.blobs import Blobs
+    from lxsandbox.images.store import Store
     from lxsandbox.service.box import Box
     from lxsandbox.service.factory import Factory
     from lxsandbox.service.images import Image, Images
@@ -43,9 +44,10 @@ class Workshops:
 
     label = "build"
 
-    def __init__(self, factory: Factory, images: Images, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, factory: Factory, images: Images, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.factory = factory
         self.images = images
+        self.store = store
         self.loop = loop
 
     @contextlib.contextmanager
@@ -173,7 +175,7 @@ class Workshop:
 
     def layer(self) -> Layer | None:
         recording = Recording(self._shops.loop, self._shops.factory, self._box, self._blobs)
-        store = self._shops.images.library.store
+        store = self._shops.store
         try:
             store.new_layer(recording.fill, ids=self._shops.images.ids)
         except NothingChanged:

@@ -18,8 +18,8 @@ from lxsandbox.images.build_reference import BuildReference
 from lxsandbox.images.library import Library
 from lxsandbox.images.path_references import check_path_exists
 from lxsandbox.images.registry.progress import Progress
+from lxsandbox.remote_errors import error_from_wire
 from lxsandbox.sandbox.connection import ServiceConnection
-from lxsandbox.sandbox.remote_errors import error_from_wire
 
 __all__ = ["build_image"]
 

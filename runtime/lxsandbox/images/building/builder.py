@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -68,7 +68,7 @@ class Builder:
         tree = self._tree(plan)
         flags = iter(tree.made)
         own = [HistoryEntry(created_by=text, empty_layer=not (is_step and next(flags))) for text, is_step in plan.told]
-        return self._stored(plan.config, tree, (*_whole_history(plan.start.config), *own))
+        return self._stored(plan.config, tree, (*plan.start.config.whole_history(), *own))
 
     def _stored(self, config: ImageConfig, tree: _Tree, history: Sequence[HistoryEntry]) -> Descriptor:
         whole = replace(config, diff_ids=tuple(layer.diff_id for layer in tree.layers), history=tuple(history))
@@ -131,7 +131,7 @@ class Builder:
         entries = [HistoryEntry(created_by=text, empty_layer=not made) for text, made in zip(told, grown.made, strict=False)]
         labels = {name: text for name, text in plan.start.config.labels.items() if name == BASE_LABEL}
         config = ImageConfig(platform=plan.config.platform, labels=labels)
-        descriptor = self._stored(config, grown, (*_whole_history(plan.start.config), *entries))
+        descriptor = self._stored(config, grown, (*plan.start.config.whole_history(), *entries))
         self.kept.keep(step.key, descriptor)
         return replace(grown, base=Base(image=descriptor))
 
@@ -205,11 +205,3 @@ def _located(step: Step) -> Generator[None]:
 def _shown(step: Step) -> str:
     name = f"{step.stage.name}: " if step.stage.name else ""
     return f"{name}{step.instruction.shown}"
-
-
-def _whole_history(config: ImageConfig) -> Iterator[HistoryEntry]:
-    """A history with an entry for each layer: it may say less than there are (image-spec, config.md)."""
-    yield from config.history
-    told = sum(not entry.empty_layer for entry in config.history)
-    for _ in range(len(config.diff_ids) - told):
-        yield HistoryEntry()

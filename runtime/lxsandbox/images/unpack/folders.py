@@ -12,11 +12,11 @@ from lxsandbox.images.unpack.implied import mark, unmark
 from lxsandbox.images.unpack.refusal import Refused, quoted
 from lxsandbox.images.unpack.whiteouts import is_whiteout, make_opaque
 
-__all__ = ["Folders"]
+__all__ = ["MOST_DEPTH", "MOST_LINKS", "MOST_STEPS", "Folders"]
 
-_MOST_DEPTH = 200  # of folders in folders: less than what can be removed again (rootfs.removal)
-_MOST_LINKS = 40  # followed for one path, as in the kernel (path_resolution(7))
-_MOST_STEPS = 20_000_000  # from folder to folder: a link may lead through thousands, and each path through it again
+MOST_DEPTH = 200  # of folders in folders: less than what can be removed again (rootfs.removal)
+MOST_LINKS = 40  # followed for one path, as in the kernel (path_resolution(7))
+MOST_STEPS = 20_000_000  # from folder to folder: a link may lead through thousands, and each path through it again
 _MOST_KNOWN = 16_384
 _MOST_HELD_BYTES = 256 << 20
 _HELD_BYTES_EACH = 256  # about what Python takes for one
@@ -64,7 +64,7 @@ class Folders:
         while ahead:
             part = ahead.pop()
             self._steps += 1
-            if self._steps > _MOST_STEPS:
+            if self._steps > MOST_STEPS:
                 raise Refused("leads through symbolic links, as others did, and all of them are too long a way")
             if part in (b"", b"."):
                 continue
@@ -77,7 +77,7 @@ class Folders:
                 step(place)
                 continue
             links += 1
-            if links > _MOST_LINKS:
+            if links > MOST_LINKS:
                 raise Refused("leads through too many symbolic links")
             place = b"" if target.startswith(b"/") else place
             ahead += target.split(b"/")[::-1]
@@ -101,8 +101,8 @@ class Folders:
 
     def make(self, place: bytes, mode: int = 0o700) -> None:
         """Make one folder at a place that has no links in it. Raises Refused, FileExistsError."""
-        if place.count(b"/") > _MOST_DEPTH:
-            raise Refused(f"lies more than {_MOST_DEPTH} folders deep")
+        if place.count(b"/") > MOST_DEPTH:
+            raise Refused(f"lies more than {MOST_DEPTH} folders deep")
         if self._made >= MOST_ENTRIES:
             raise Refused(f"with it there are more than {MOST_ENTRIES} folders")
         os.mkdir(place, mode)
