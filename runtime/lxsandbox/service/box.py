@@ -45,6 +45,7 @@ class Box:
         self.spec = SandboxSpec()
         self.state = "blank"
         self.owner: object | None = None
+        self.line = name  # the same for all that take each other's place by a reset
         self.created = time.time()
         self.pid = -1
         self.log: Log | None = None

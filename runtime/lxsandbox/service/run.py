@@ -122,6 +122,7 @@ class Run:
                 if _is_alone(made.spec):
                     old.end(Death(reason="reset"))
                     await old.ended
+                box.line = old.line
                 self._start(box, made, old.owner)
                 await box.started()
             except BaseException:
