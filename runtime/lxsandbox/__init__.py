@@ -5,6 +5,7 @@ if TYPE_CHECKING:
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
     from lxsandbox.image import Image
     from lxsandbox.sandbox.changes import Change
+    from lxsandbox.sandbox.network import Network
     from lxsandbox.sandbox.path import SandboxPath
     from lxsandbox.sandbox.process import Process
     from lxsandbox.sandbox.sandbox import Sandbox
@@ -17,6 +18,7 @@ __all__ = [
     "HostUnsupported",
     "Image",
     "ImageError",
+    "Network",
     "Process",
     "Sandbox",
     "SandboxDied",
@@ -33,6 +35,7 @@ _HOMES = {
     "HostUnsupported": "lxsandbox.errors",
     "Image": "lxsandbox.image",
     "ImageError": "lxsandbox.errors",
+    "Network": "lxsandbox.sandbox.network",
     "Process": "lxsandbox.sandbox.process",
     "Sandbox": "lxsandbox.sandbox.sandbox",
     "SandboxDied": "lxsandbox.errors",

@@ -26,6 +26,7 @@ from lxsandbox.sandbox.copying_in import copy_in
 from lxsandbox.sandbox.copying_out import copy_out
 from lxsandbox.sandbox.images import asked
 from lxsandbox.sandbox.main_command import MainCommand
+from lxsandbox.sandbox.network import addresses_from_wire
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
 from lxsandbox.sandbox.sockets import connect_port
@@ -49,13 +50,12 @@ class Sandbox:
     ended with the last of them.
 
     `id`, `name`, `hostname`: text. `spec`, `image`: as asked. `pid`: of the sandbox's init, on the host. `start_seconds`: how
-    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `ip`: its
-    address on its first network, None where it has joined none. `death`: why it ended, None while that is not known.
+    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `addresses`:
+    its IPv4 and IPv6 address in each network that it has joined. `death`: why it ended, None while that is not known.
 
     After it has died every call raises SandboxDied with the cause; ServiceLost where its service has gone.
     """
 
-    ip: str | None = None
     _keep: Callable[[Sandbox], None] | None = None
     _required: frozenset[str] = frozenset()
 
@@ -128,6 +128,7 @@ class Sandbox:
         self.name = str(answer["name"])
         self.hostname = str(answer["hostname"])
         self.pid = int(answer["pid"])
+        self.addresses = {name: addresses_from_wire(pair) for name, pair in answer.get("addresses", {}).items()}
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
@@ -338,6 +339,11 @@ class Sandbox:
             self._control.channel.close()
             if self._shares_default:
                 release_default_connection(connection)
+
+    @property
+    def ip(self) -> str | None:
+        """Its IPv4 address in the first of its networks; None where it has joined none."""
+        return next((ipv4 for ipv4, _ in self.addresses.values()), None)
 
     @property
     def death(self) -> Death | None:
