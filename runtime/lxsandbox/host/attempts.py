@@ -19,6 +19,7 @@ from typing import Any
 from lxsandbox.host.disks import disk_kind
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
+from lxsandbox.host.links import bridge, veth
 from lxsandbox.host.namespaces import (
     enter_user_namespace,
     in_container,
@@ -146,6 +147,8 @@ _SINGLE = {
     "sub-ids": sub_ids,
     "proc-mount": proc_mount,
     "netns": _netns,
+    "veth": veth,
+    "bridge": bridge,
     "time-namespace": time_namespace,
     "seccomp": _seccomp,
     "pidfd": _pidfd,

@@ -27,6 +27,8 @@ NAMES = (
     "sub-ids",
     "proc-mount",
     "netns",
+    "veth",
+    "bridge",
     "time-namespace",
     "seccomp",
     "pidfd",
