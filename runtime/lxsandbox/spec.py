@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
+from lxsandbox.ports import parse_ports
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
@@ -78,7 +79,9 @@ class SandboxSpec:
     Sizes (`memory swap disk io`) take bytes or text (`"256M"`, `"1.5GiB"`), and `"max"` for no bound. `io` is bytes a second,
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
-    inside. An `Image` given as `image` becomes its reference. Raises SpecError when made with anything that makes no sense.
+    inside. `ports` are those of the sandbox, or unix sockets in it, with the port of 127.0.0.1 where each is to be had (None:
+    a free one): `{8080: 80, "53/udp": None, "/run/it.sock": 9000}`. An `Image` given as `image` becomes its reference. Raises
+    SpecError when made with anything that makes no sense.
     """
 
     image: str = "host"
@@ -99,6 +102,7 @@ class SandboxSpec:
     rlimits: Mapping[str, int] = field(default_factory=dict[str, int])
     timeout: float | None = None
     network: Literal["isolated", "host"] = "isolated"
+    ports: Mapping[int | str, int | None] | Sequence[int | str] = field(default_factory=dict[int | str, int | None])
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -291,4 +295,10 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
-_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists)
+def _check_ports(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "ports", parse_ports(spec.ports))
+    if spec.network == "host" and spec.ports:
+        raise SpecError("with network='host' its ports are those of the host", hint="leave ports= out")
+
+
+_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists, _check_ports)

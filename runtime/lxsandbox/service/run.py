@@ -12,6 +12,7 @@ from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
+from lxsandbox.service.forwards import Forwards
 from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.prepared import Prepared
@@ -31,6 +32,7 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.forwards = Forwards(name)
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
@@ -82,6 +84,7 @@ class Run:
         box, pooled = await self._built(made, limits, lambda box: self._start(box, made, owner))
         try:
             await box.started()
+            await self.forwards.publish(box)
         except BaseException:
             box.end(Death(reason="failed"))
             raise
@@ -113,7 +116,7 @@ class Run:
 
         Raises SandboxError; `old` goes on then, unless it had to make room for the other.
         """
-        async with old.moving:
+        async with old.moving, self.forwards.kept(old.line):
             if old.ending or old.made is None:
                 raise SandboxDied(old.name, await old.ended)
             made = replace(old.made, spec=old.spec)
@@ -125,6 +128,7 @@ class Run:
                 box.line = old.line
                 self._start(box, made, old.owner)
                 await box.started()
+                await self.forwards.moved(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
@@ -148,6 +152,7 @@ class Run:
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
         await self.pool.close()
+        await self.forwards.close()
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
