@@ -379,3 +379,4 @@ def test_a_digest_alone_is_an_image_of_the_store() -> None:
     assert str(read(DIGEST)) == read(DIGEST).familiar() == DIGEST
     assert isinstance(read(f"name@{DIGEST}"), RegistryReference)
     assert isinstance(read(f"docker://{DIGEST}"), RegistryReference)
+    assert read(read(f"docker://{DIGEST}").familiar()) == read(f"docker://{DIGEST}")

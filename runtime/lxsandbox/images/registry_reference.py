@@ -19,7 +19,7 @@ __all__ = ["DOCKER_HUB", "TRANSPORT_WORDS", "RegistryReference", "check_host", "
 DOCKER_HUB = "docker.io"
 # What comes before a colon and is no image: the short text of an image of such a name would be read as something else.
 TRANSPORT_WORDS = frozenset(
-    {"build", "dir", "docker-archive", "host", "mmdebstrap", "oci", "oci-archive", "tar"}
+    {"build", "dir", "docker-archive", "host", "mmdebstrap", "oci", "oci-archive", "sha256", "tar"}
     | {"containers-storage", "docker-daemon", "ostree", "sif"}  # of other tools, and refused by name
 )
 
