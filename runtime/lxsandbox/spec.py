@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
+from lxsandbox.restarts import RestartPolicy
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
@@ -78,7 +79,9 @@ class SandboxSpec:
     Sizes (`memory swap disk io`) take bytes or text (`"256M"`, `"1.5GiB"`), and `"max"` for no bound. `io` is bytes a second,
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
-    inside. An `Image` given as `image` becomes its reference. Raises SpecError when made with anything that makes no sense.
+    inside. `restart` is what happens when the main command has ended: "no" (default: the sandbox ends with it), "on-failure",
+    "on-failure:N" (N restarts at most) or "always". An `Image` given as `image` becomes its reference. Raises SpecError when
+    made with anything that makes no sense.
     """
 
     image: str = "host"
@@ -106,6 +109,7 @@ class SandboxSpec:
     seccomp: str = "default"
     sysctls: Mapping[str, str] = field(default_factory=dict[str, str])
     nesting: bool = False
+    restart: str = "no"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -265,6 +269,10 @@ def _check_choices(spec: SandboxSpec) -> None:
         raise SpecError(f"seccomp={spec.seccomp!r} is unknown", hint='use "default", "unconfined", or the path of a profile')
 
 
+def _check_restart(spec: SandboxSpec) -> None:
+    RestartPolicy.parse(spec.restart)
+
+
 def _check_lists(spec: SandboxSpec) -> None:
     if isinstance(spec.capabilities, Mapping):
         object.__setattr__(spec, "capabilities", _capability_list(spec.capabilities))
@@ -291,4 +299,4 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
-_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists)
+_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_restart, _check_lists)

@@ -41,6 +41,7 @@ BAD: Mapping[str, list[Any]] = {
     "seccomp": ["", None, 5],
     "sysctls": ["a=b", {"a": 1}, {"": "1"}],
     "nesting": [1, "yes", None],
+    "restart": ["", "yes", True, None, "always:2", "on-failure:0", 3],
     "labels": [["a"], {"a": 1}, {"a=b": "c"}],
 }
 CASES = [pytest.param(field, value, id=f"{field}-{index}") for field, values in BAD.items() for index, value in enumerate(values)]
@@ -75,6 +76,7 @@ specs = st.fixed_dictionaries(
         "capabilities": st.lists(st.sampled_from(["+SYS_PTRACE", "-CHOWN", "NET_RAW"]), max_size=2),
         "sysctls": st.just({"net.core.somaxconn": "10"}),
         "nesting": st.booleans(),
+        "restart": st.sampled_from(["no", "always", "on-failure", "on-failure:3"]),
         "labels": st.dictionaries(names, texts, max_size=2),
     },
 )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
-from lxsandbox.service.configured import configured, runs_own_command, stop_signal
+from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
@@ -71,6 +71,7 @@ class Run:
         """What a sandbox of this spec is made by. Raises SandboxError."""
         image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
+        check_restart(full)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
         more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}

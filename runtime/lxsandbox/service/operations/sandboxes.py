@@ -72,10 +72,6 @@ async def _death(client: Client, message: wire.Message) -> Answer:
     return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
 
-async def _wait_main(client: Client, message: wire.Message) -> Answer:
-    return {"ended": await client.box(message).main_ended(message.get("seconds"))}, []
-
-
 async def _stats(client: Client, message: wire.Message) -> Answer:
     return {"stats": client.box(message).stats()}, []
 
@@ -122,11 +118,6 @@ async def _diff(client: Client, message: wire.Message) -> Answer:
     return {}, [sink]
 
 
-async def _logs(client: Client, message: wire.Message) -> Answer:
-    box = client.box(message)
-    return {"text": box.log.text() if box.log is not None else ""}, []
-
-
 async def _end(client: Client, box: Box, death: Death) -> Death:
     box.end(death)
     box.count_last()
@@ -148,13 +139,11 @@ OPERATIONS: dict[str, Operation] = {
     "close": _close,
     "kill": _kill,
     "death": _death,
-    "wait_main": _wait_main,
     "stats": _stats,
     "update": _update,
     "pause": _pause,
     "resume": _resume,
     "diff": _diff,
-    "logs": _logs,
 }
 
 
