@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 
-__all__ = ["Log"]
+__all__ = ["Log", "Watcher"]
 
 _KEPT_BYTES = 1 << 20
 _BLOCK_BYTES = 64 * 1024
 _TAIL_LINES = 20
+
+Watcher = Callable[[bytes], None]
 
 
 class Log:
@@ -21,6 +24,7 @@ class Log:
         os.set_blocking(self.write_fd, True)
         self._blocks: deque[bytes] = deque()
         self._size = 0
+        self._watchers: list[Watcher] = []
         asyncio.get_running_loop().add_reader(self._read, self._readable)
 
     def _readable(self) -> bool:
@@ -36,7 +40,14 @@ class Log:
         self._size += len(block)
         while self._size - len(self._blocks[0]) >= _KEPT_BYTES:
             self._size -= len(self._blocks.popleft())
+        for watcher in tuple(self._watchers):
+            watcher(block)
         return True
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Have `watcher` called with all that comes from now on. What is there already is `text()`. What is returned ends it."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     def given_away(self) -> None:
         """The writer's end has been passed on: close ours, so that its end is the writer's end."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from lxsandbox.service.operations import images, of_the_run, sandboxes
+from lxsandbox.service.operations import images, of_the_run, readiness, sandboxes
 from lxsandbox.service.operations.operation import Operation
 
 __all__ = ["OPERATIONS"]
 
-OPERATIONS: dict[str, Operation] = {**sandboxes.OPERATIONS, **images.OPERATIONS, **of_the_run.OPERATIONS}
+OPERATIONS: dict[str, Operation] = {
+    **sandboxes.OPERATIONS,
+    **readiness.OPERATIONS,
+    **images.OPERATIONS,
+    **of_the_run.OPERATIONS,
+}
