@@ -49,10 +49,12 @@ class LogWatch:
                 "Log(…) cannot come true: the sandbox has no main command, and so no log",
                 hint="give it a command=, or wait for something else; what `run` and `popen` start prints to you",
             )
-        before = log.text().encode()
         end_watching = log.watch(self._take_in)
         try:
-            self._take_in(before)
+            place = log.dropped
+            while before := log.read(place):
+                self._take_in(before)
+                place += len(before)
             await self._true
         finally:
             end_watching()
