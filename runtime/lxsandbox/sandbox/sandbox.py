@@ -30,6 +30,7 @@ from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
 from lxsandbox.sandbox.sockets import connect_port
 from lxsandbox.sandbox.stats import Stats
+from lxsandbox.sandbox.waiting import Waiting
 from lxsandbox.spec import SandboxSpec
 from lxsandbox.units import UNLIMITED
 
@@ -41,7 +42,7 @@ __all__ = ["Sandbox"]
 _UPDATABLE = ("cpus", "io", "memory", "pids", "swap")
 
 
-class Sandbox(OwnCommand):
+class Sandbox(OwnCommand, Waiting):
     """A running throwaway container; a context manager that closes it.
 
     `Sandbox(image="host", **fields)` takes the fields of `SandboxSpec`. Limits that are named here must hold, else

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from lxsandbox.conditions import READY_SECONDS
 from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
@@ -15,6 +16,7 @@ from lxsandbox.service.factory import Factory
 from lxsandbox.service.images import Images
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.prepared import Prepared
+from lxsandbox.service.readiness import Readiness
 from lxsandbox.service.shapes import go_message, shape_of
 from lxsandbox.service.snapshots import Snapshots
 from lxsandbox.spec import Bind, Limits, SandboxSpec
@@ -31,6 +33,7 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.readiness = Readiness()
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
@@ -83,6 +86,7 @@ class Run:
         box, pooled = await self._built(made, limits, lambda box: self._start(box, made, owner))
         try:
             await box.started()
+            await self._ready(box)
         except BaseException:
             box.end(Death(reason="failed"))
             raise
@@ -109,6 +113,12 @@ class Run:
         self._remember(box)
         box.start(made)
 
+    async def _ready(self, box: Box) -> None:
+        """Wait until it is as its spec wants it to be handed over. Raises NotReady, SandboxDied, SandboxError."""
+        if box.spec.ready is not None:
+            with self.factory.quiet.aside():
+                await self.readiness.wait(box, box.spec.ready, READY_SECONDS)
+
     async def reset(self, old: Box) -> tuple[Box, socket.socket, bool]:
         """A running sandbox such as `old` was at its start, which has ended then; the rest is as from `create`.
 
@@ -126,6 +136,7 @@ class Run:
                 box.line = old.line
                 self._start(box, made, old.owner)
                 await box.started()
+                await self._ready(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
