@@ -15,14 +15,13 @@ from lxsandbox.arguments import check_absolute, check_args, check_env, check_pat
 from lxsandbox.conditions import Condition, check_condition, condition_from_json
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
+from lxsandbox.membership import HOST_NAME, check_aliases, network_names
 from lxsandbox.restarts import RestartPolicy
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
 
 BindMode = Literal["ro", "rw", "copy"]
-# hostname(7) and RFC 1123: labels of letters, digits and hyphens; the kernel's own bound is 64 bytes.
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _RLIMITS = frozenset({"core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack"})
 
 
@@ -81,9 +80,11 @@ class SandboxSpec:
     Sizes (`memory swap disk io`) take bytes or text (`"256M"`, `"1.5GiB"`), and `"max"` for no bound. `io` is bytes a second,
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
-    inside. `restart` is what happens when the main command has ended: "no" (default: the sandbox ends with it), "on-failure",
-    "on-failure:N" (N restarts at most) or "always". `ready` is a condition such as `Port(5432)`: a start returns when it holds,
-    and fails with NotReady when it does not within 30 seconds. An `Image` given as `image` becomes its reference. Raises
+    inside. Each of `networks`, joined in this order, is an interface and an address; in there the sandbox is known by its
+    `name`, its `hostname` and `aliases`. `restart` is what happens when the main command has ended: "no" (default: the sandbox
+    ends with it), "on-failure", "on-failure:N" (N restarts at most) or "always". `ready` is a condition such as `Port(5432)`: a
+    start returns when it holds, and fails with NotReady when it does not within 30 seconds. An `Image` given as `image` becomes
+    its reference, and a `Network` its name. Raises
     SpecError when made with anything that makes no sense.
     """
 
@@ -105,6 +106,8 @@ class SandboxSpec:
     rlimits: Mapping[str, int] = field(default_factory=dict[str, int])
     timeout: float | None = None
     network: Literal["isolated", "host"] = "isolated"
+    networks: Sequence[str] = ()
+    aliases: Sequence[str] = ()
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -169,7 +172,7 @@ def _check_texts(spec: SandboxSpec) -> None:
     if spec.cwd is not None and not check_path(spec.cwd, "cwd").startswith("/"):
         raise SpecError(f"cwd={spec.cwd!r} must be an absolute path in the sandbox")
     for what, name in (("hostname", spec.hostname), ("name", spec.name)):
-        if name is not None and (not isinstance(name, str) or len(name) > 64 or not _HOSTNAME.fullmatch(name)):
+        if name is not None and (not isinstance(name, str) or len(name) > 64 or not HOST_NAME.fullmatch(name)):
             raise SpecError(
                 f"{what}={name!r} is not a host name", hint="letters, digits, '-' and '.', 64 at most, see hostname(7)"
             )
@@ -242,6 +245,15 @@ def _check_ready(spec: SandboxSpec) -> None:
         check_condition(spec.ready, what="ready")
 
 
+def _check_networks(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "networks", network_names(spec.networks))
+    object.__setattr__(spec, "aliases", check_aliases(spec.aliases))
+    if spec.network == "host" and (spec.networks or spec.aliases):
+        raise SpecError('network="host" goes with no networks= and no aliases=', hint="leave one of them out")
+    if spec.aliases and not spec.networks:
+        raise SpecError("aliases= are names in networks, and there are no networks=", hint="name the networks that it joins")
+
+
 def _check_lists(spec: SandboxSpec) -> None:
     if isinstance(spec.capabilities, Mapping):
         object.__setattr__(spec, "capabilities", _capability_list(spec.capabilities))
@@ -269,6 +281,6 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
 
 
 _CHECKS = (
-    *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices),
+    *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks),
     *(_check_restart, _check_lists, _check_ready),
 )

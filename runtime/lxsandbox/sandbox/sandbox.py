@@ -25,6 +25,7 @@ from lxsandbox.sandbox.control import Control
 from lxsandbox.sandbox.copying_in import copy_in
 from lxsandbox.sandbox.copying_out import copy_out
 from lxsandbox.sandbox.images import asked
+from lxsandbox.sandbox.network import addresses_from_wire
 from lxsandbox.sandbox.own_command import OwnCommand
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
@@ -50,13 +51,12 @@ class Sandbox(OwnCommand, Waiting):
     ended with the last of them.
 
     `id`, `name`, `hostname`: text. `spec`, `image`: as asked. `pid`: of the sandbox's init, on the host. `start_seconds`: how
-    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `ip`: its
-    address on its first network, None where it has joined none. `death`: why it ended, None while that is not known.
+    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `addresses`:
+    its IPv4 and IPv6 address in each network that it has joined. `death`: why it ended, None while that is not known.
 
     After it has died every call raises SandboxDied with the cause; ServiceLost where its service has gone.
     """
 
-    ip: str | None = None
     _keep: Callable[[Sandbox], None] | None = None
     _required: frozenset[str] = frozenset()
 
@@ -129,6 +129,7 @@ class Sandbox(OwnCommand, Waiting):
         self.name = str(answer["name"])
         self.hostname = str(answer["hostname"])
         self.pid = int(answer["pid"])
+        self.addresses = {name: addresses_from_wire(pair) for name, pair in answer.get("addresses", {}).items()}
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
@@ -330,6 +331,11 @@ class Sandbox(OwnCommand, Waiting):
             self._control.channel.close()
             if self._shares_default:
                 release_default_connection(connection)
+
+    @property
+    def ip(self) -> str | None:
+        """Its IPv4 address in the first of its networks; None where it has joined none."""
+        return next((ipv4 for ipv4, _ in self.addresses.values()), None)
 
     @property
     def death(self) -> Death | None:

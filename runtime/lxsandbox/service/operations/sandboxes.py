@@ -149,4 +149,6 @@ OPERATIONS: dict[str, Operation] = {
 
 def _introduce(box: Box) -> dict[str, Any]:
     hostname = box.spec.hostname or box.name
-    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal}
+    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal} | {
+        "addresses": box.addresses
+    }
