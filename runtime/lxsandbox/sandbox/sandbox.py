@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lxsandbox.defaults import with_defaults
-from lxsandbox.errors import Death, ServiceLost, SpecError
+from lxsandbox.errors import Death, SandboxDied, ServiceLost, SpecError
 from lxsandbox.image import Image
 from lxsandbox.sandbox.calls import call_function
 from lxsandbox.sandbox.changes import Change, read_changes
@@ -24,11 +24,13 @@ from lxsandbox.sandbox.control import Control
 from lxsandbox.sandbox.copying_in import copy_in
 from lxsandbox.sandbox.copying_out import copy_out
 from lxsandbox.sandbox.images import asked
-from lxsandbox.sandbox.main_command import MainCommand
+from lxsandbox.sandbox.network import addresses_from_wire
+from lxsandbox.sandbox.own_command import OwnCommand
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
 from lxsandbox.sandbox.reach import Reach
 from lxsandbox.sandbox.stats import Stats
+from lxsandbox.sandbox.waiting import Waiting
 from lxsandbox.spec import SandboxSpec
 from lxsandbox.units import UNLIMITED
 
@@ -40,7 +42,7 @@ __all__ = ["Sandbox"]
 _UPDATABLE = ("cpus", "io", "memory", "pids", "swap")
 
 
-class Sandbox(Reach):
+class Sandbox(OwnCommand, Reach, Waiting):
     """A running throwaway container; a context manager that closes it.
 
     `Sandbox(image="host", **fields)` takes the fields of `SandboxSpec`. Limits that are named here must hold, else
@@ -48,13 +50,12 @@ class Sandbox(Reach):
     ended with the last of them.
 
     `id`, `name`, `hostname`: text. `spec`, `image`: as asked. `pid`: of the sandbox's init, on the host. `start_seconds`: how
-    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `ip`: its
-    address on its first network, None where it has joined none. `death`: why it ended, None while that is not known.
+    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `addresses`:
+    its IPv4 and IPv6 address in each network that it has joined. `death`: why it ended, None while that is not known.
 
     After it has died every call raises SandboxDied with the cause; ServiceLost where its service has gone.
     """
 
-    ip: str | None = None
     _keep: Callable[[Sandbox], None] | None = None
     _required: frozenset[str] = frozenset()
 
@@ -127,6 +128,7 @@ class Sandbox(Reach):
         self.name = str(answer["name"])
         self.hostname = str(answer["hostname"])
         self.pid = int(answer["pid"])
+        self.addresses = {name: addresses_from_wire(pair) for name, pair in answer.get("addresses", {}).items()}
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
@@ -210,17 +212,6 @@ class Sandbox(Reach):
         """Copy a file or folder of the sandbox to `dst` on the host, or into it where it is a folder. Links in it stay links."""
         copy_out(self._control, src, dst)
 
-    @property
-    def main(self) -> MainCommand | None:
-        """The image's or the spec's own command; None where there is none."""
-        pid = self._control.request("main").get("pid")
-        return None if pid is None else MainCommand(self._control, pid)
-
-    def logs(self) -> str:
-        """What the main command has printed, its last MiB."""
-        text: str = self._control.service("logs")["text"]
-        return text
-
     def stats(self) -> Stats:
         """What the sandbox has used so far. After `close()` the last of it is `final_stats`."""
         return Stats.from_json(self._control.service("stats")["stats"])
@@ -301,14 +292,16 @@ class Sandbox(Reach):
         else:
             self._control.request("signal_all", signal=int(signal))
 
-    def restart(self) -> None:
-        """Kill every process in it, and start its main command again. Files stay as they are."""
-        self._control.request("restart")
-
     def stop(self, timeout: float = 10) -> None:
-        """End it gently: SIGTERM, or its image's own signal, to every process; SIGKILL to the rest after `timeout` seconds."""
+        """End it gently: SIGTERM, or its image's own signal, to every process; SIGKILL to the rest after `timeout` seconds.
+
+        Its main command is not started again, whatever the spec's `restart`.
+        """
         main = self.main
-        self._control.request("signal_all", signal=self._stop_signal)
+        if self.spec.restart != "no":
+            self._control.service("let_end")
+        with suppress(SandboxDied):  # what was about to be started again has ended it already
+            self._control.request("signal_all", signal=self._stop_signal)
         if main is None:
             self._control.channel.wait_idle(moment_after(timeout) or 0.0)
         else:
@@ -333,6 +326,11 @@ class Sandbox(Reach):
             self._control.channel.close()
             if self._shares_default:
                 release_default_connection(connection)
+
+    @property
+    def ip(self) -> str | None:
+        """Its IPv4 address in the first of its networks; None where it has joined none."""
+        return next((ipv4 for ipv4, _ in self.addresses.values()), None)
 
     @property
     def death(self) -> Death | None:
