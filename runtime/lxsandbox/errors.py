@@ -5,6 +5,7 @@ Every error of ours derives from `SandboxError`. Facts are attributes, so that r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "Death",
     "HostUnsupported",
     "ImageError",
+    "NotReady",
     "SandboxDied",
     "SandboxError",
     "ServiceLost",
@@ -120,6 +122,29 @@ class SandboxDied(SandboxError):
         self.death = death
         if death.log_tail:
             self.add_note("last log lines:\n" + death.log_tail)
+
+
+class NotReady(SandboxError, TimeoutError):
+    """What was waited for in a sandbox has not come true in time; the sandbox lives on.
+
+    `condition` is what was waited for, as it is written, `seen` has what was seen last of each of its parts.
+    """
+
+    def __init__(self, name: str, condition: str, seconds: float, seen: Sequence[tuple[str, str]], log_tail: str) -> None:
+        parts = "".join(f"\n  {part}: {last}" for part, last in seen)
+        super().__init__(f"sandbox {name} was not ready within {seconds:g} s: waited for {condition}, and saw last{parts}")
+        self.name = name
+        self.condition = condition
+        self.seconds = seconds
+        self.seen = [(part, last) for part, last in seen]
+        self.log_tail = log_tail
+        if log_tail:
+            self.add_note("last log lines:\n" + log_tail)
+
+    def as_json(self) -> dict[str, Any]:
+        """The arguments by which it is made again."""
+        names = ("name", "condition", "seconds", "seen", "log_tail")
+        return {name: getattr(self, name) for name in names}
 
 
 def _mib(count: int | None) -> str:

@@ -252,7 +252,7 @@ class Server:
         return dict(self.main)
 
     def _socket(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
-        sock = socket.socket(request["family"], request["type"])
+        sock = socket.socket(request["family"], request["type"], request.get("proto", 0))
         return {}, [sock.detach()]
 
     def _channel(self, _: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":

@@ -56,6 +56,9 @@ class OwnCommand:
         return text
 
     def restart(self) -> None:
-        """Kill every process in it, and start its main command again, now. Files stay as they are."""
+        """Kill every process in it, and start its main command again, now. Files stay as they are.
+
+        Returns when that has been started, whatever `ready` says: `wait_until()` waits for more.
+        """
         self._control.check_usable()
         self._control.service("restart")

@@ -25,11 +25,13 @@ from lxsandbox.sandbox.control import Control
 from lxsandbox.sandbox.copying_in import copy_in
 from lxsandbox.sandbox.copying_out import copy_out
 from lxsandbox.sandbox.images import asked
+from lxsandbox.sandbox.network import addresses_from_wire
 from lxsandbox.sandbox.own_command import OwnCommand
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
 from lxsandbox.sandbox.sockets import connect_port
 from lxsandbox.sandbox.stats import Stats
+from lxsandbox.sandbox.waiting import Waiting
 from lxsandbox.spec import SandboxSpec
 from lxsandbox.units import UNLIMITED
 
@@ -41,7 +43,7 @@ __all__ = ["Sandbox"]
 _UPDATABLE = ("cpus", "io", "memory", "pids", "swap")
 
 
-class Sandbox(OwnCommand):
+class Sandbox(OwnCommand, Waiting):
     """A running throwaway container; a context manager that closes it.
 
     `Sandbox(image="host", **fields)` takes the fields of `SandboxSpec`. Limits that are named here must hold, else
@@ -49,13 +51,12 @@ class Sandbox(OwnCommand):
     ended with the last of them.
 
     `id`, `name`, `hostname`: text. `spec`, `image`: as asked. `pid`: of the sandbox's init, on the host. `start_seconds`: how
-    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `ip`: its
-    address on its first network, None where it has joined none. `death`: why it ended, None while that is not known.
+    long the start took; `pooled`: whether it was made ahead. `unheld`: default limits that this host cannot hold. `addresses`:
+    its IPv4 and IPv6 address in each network that it has joined. `death`: why it ended, None while that is not known.
 
     After it has died every call raises SandboxDied with the cause; ServiceLost where its service has gone.
     """
 
-    ip: str | None = None
     _keep: Callable[[Sandbox], None] | None = None
     _required: frozenset[str] = frozenset()
 
@@ -128,6 +129,7 @@ class Sandbox(OwnCommand):
         self.name = str(answer["name"])
         self.hostname = str(answer["hostname"])
         self.pid = int(answer["pid"])
+        self.addresses = {name: addresses_from_wire(pair) for name, pair in answer.get("addresses", {}).items()}
         self.pooled = bool(answer.get("pooled"))
         self.start_seconds = float(answer.get("start_seconds", 0.0))
         self._stop_signal = int(answer.get("stop_signal") or signals.SIGTERM)
@@ -329,6 +331,11 @@ class Sandbox(OwnCommand):
             self._control.channel.close()
             if self._shares_default:
                 release_default_connection(connection)
+
+    @property
+    def ip(self) -> str | None:
+        """Its IPv4 address in the first of its networks; None where it has joined none."""
+        return next((ipv4 for ipv4, _ in self.addresses.values()), None)
 
     @property
     def death(self) -> Death | None:

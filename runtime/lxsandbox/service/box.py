@@ -57,6 +57,7 @@ class Box:
         self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root
         self.moving = asyncio.Lock()  # held by who freezes it or lets it go on, or needs it to stay as it is
         self.ending_since = 0.0  # by the clock of the event loop; for the count of leaks
+        self.addresses: dict[str, tuple[str, str | None]] = {}  # IPv4 and IPv6, by the networks that it has joined
         self._counters = Counters()
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Death] = loop.create_future()
@@ -345,6 +346,7 @@ class Box:
             "created": self.created,
             "memory_bytes": self.stats()["memory_bytes"],
             "labels": dict(self.spec.labels),
+            "networks": dict(self.addresses),
             "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
         }
 

@@ -7,14 +7,18 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from lxsandbox.conditions import READY_SECONDS
 from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.images import Images
+from lxsandbox.service.joining import Joining
+from lxsandbox.service.networks import Networks
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.prepared import Prepared
+from lxsandbox.service.readiness import Readiness
 from lxsandbox.service.shapes import go_message, shape_of
 from lxsandbox.service.snapshots import Snapshots
 from lxsandbox.spec import Bind, Limits, SandboxSpec
@@ -31,11 +35,13 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.readiness = Readiness()
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
         self.images = Images(factory)
         self.snapshots = Snapshots(factory, self.images)
+        self.networks = Networks(factory.spawner)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -44,6 +50,7 @@ class Run:
     def client_gone(self, client: Client) -> None:
         """Called when a connection has ended, for whatever reason."""
         self._clients.discard(client)
+        self.networks.owner_gone(client)
         if not any(not other.observer for other in self._clients):
             self.finished.set()
 
@@ -80,9 +87,12 @@ class Run:
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         made = await self._prepare(spec, owner)
-        box, pooled = await self._built(made, limits, lambda box: self._start(box, made, owner))
+        joining = Joining(self.networks, made.spec, owner, lambda box: self._start(box, made, owner))
+        box, pooled = await self._built(made, limits, joining.begin)
         try:
+            await joining.done()
             await box.started()
+            await self._ready(box)
         except BaseException:
             box.end(Death(reason="failed"))
             raise
@@ -109,6 +119,12 @@ class Run:
         self._remember(box)
         box.start(made)
 
+    async def _ready(self, box: Box) -> None:
+        """Wait until it is as its spec wants it to be handed over. Raises NotReady, SandboxDied, SandboxError."""
+        if box.spec.ready is not None:
+            with self.factory.quiet.aside():
+                await self.readiness.wait(box, box.spec.ready, READY_SECONDS)
+
     async def reset(self, old: Box) -> tuple[Box, socket.socket, bool]:
         """A running sandbox such as `old` was at its start, which has ended then; the rest is as from `create`.
 
@@ -124,8 +140,10 @@ class Run:
                     old.end(Death(reason="reset"))
                     await old.ended
                 box.line = old.line
+                await self.networks.pass_on(old, box)
                 self._start(box, made, old.owner)
                 await box.started()
+                await self._ready(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
@@ -152,6 +170,7 @@ class Run:
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.networks.stop()
         await self.snapshots.close()
         await self.images.close()
         await asyncio.to_thread(self.factory.tree.remove)
@@ -159,5 +178,9 @@ class Run:
 
 
 def _is_alone(spec: SandboxSpec) -> bool:
-    """Whether no other sandbox of this spec can do its work at the same time: a port or a folder of the host is its own."""
-    return spec.network == "host" or any(isinstance(mount, Bind) and mount.mode == "rw" for mount in spec.mounts)
+    """Whether no other can be there at the same time: addresses, or a port or a folder of the host, are its own."""
+    return (
+        spec.network == "host"
+        or bool(spec.networks)
+        or any(isinstance(mount, Bind) and mount.mode == "rw" for mount in spec.mounts)
+    )

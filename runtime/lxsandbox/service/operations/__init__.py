@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lxsandbox.service.operations import images, main_commands, of_the_run, sandboxes
+from lxsandbox.service.operations import images, main_commands, networks, of_the_run, readiness, sandboxes
 from lxsandbox.service.operations.operation import Operation
 
 __all__ = ["OPERATIONS"]
@@ -10,6 +10,8 @@ __all__ = ["OPERATIONS"]
 OPERATIONS: dict[str, Operation] = {
     **sandboxes.OPERATIONS,
     **main_commands.OPERATIONS,
+    **readiness.OPERATIONS,
+    **networks.OPERATIONS,
     **images.OPERATIONS,
     **of_the_run.OPERATIONS,
 }

@@ -10,7 +10,7 @@ from lxsandbox import wire
 from lxsandbox.errors import Death, HostUnsupported
 from lxsandbox.service.operations.operation import Answer, Operation
 from lxsandbox.service.shapes import limits_of
-from lxsandbox.spec import SandboxSpec
+from lxsandbox.spec import SandboxSpec, field_names
 
 if TYPE_CHECKING:
     from lxsandbox.service.box import Box
@@ -78,7 +78,7 @@ async def _stats(client: Client, message: wire.Message) -> Answer:
 
 async def _update(client: Client, message: wire.Message) -> Answer:
     box = client.alive(message)
-    changed = SandboxSpec.from_fields({**box.spec.as_json(), "mounts": box.spec.mounts, **message["limits"]})
+    changed = SandboxSpec.from_fields({name: getattr(box.spec, name) for name in field_names()} | message["limits"])
     limits, _ = limits_of(changed, list(message["limits"]), client.run.factory.tree.lacks)
     box.cgroup.update(limits)
     box.spec, box.limits = changed, limits
@@ -149,4 +149,6 @@ OPERATIONS: dict[str, Operation] = {
 
 def _introduce(box: Box) -> dict[str, Any]:
     hostname = box.spec.hostname or box.name
-    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal}
+    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal} | {
+        "addresses": box.addresses
+    }
