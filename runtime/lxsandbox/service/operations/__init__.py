@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lxsandbox.service.operations import images, networks, of_the_run, sandboxes
+from lxsandbox.service.operations import faults, images, networks, of_the_run, sandboxes
 from lxsandbox.service.operations.operation import Operation
 
 __all__ = ["OPERATIONS"]
@@ -11,5 +11,6 @@ OPERATIONS: dict[str, Operation] = {
     **sandboxes.OPERATIONS,
     **images.OPERATIONS,
     **networks.OPERATIONS,
+    **faults.OPERATIONS,
     **of_the_run.OPERATIONS,
 }
