@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxsandbox.conditions import File, Healthy, Http, Log, Port
 from lxsandbox.errors import SpecError
 from lxsandbox.spec import Bind, Limits, SandboxSpec, Tmpfs, field_names
 
@@ -43,7 +44,9 @@ BAD: Mapping[str, list[Any]] = {
     "seccomp": ["", None, 5],
     "sysctls": ["a=b", {"a": 1}, {"": "1"}],
     "nesting": [1, "yes", None],
+    "restart": ["", "yes", True, None, "always:2", "on-failure:0", 3],
     "labels": [["a"], {"a": 1}, {"a=b": "c"}],
+    "ready": [5432, "5432", Port, True, [Port(1)], {"kind": "Port", "port": 1}],
 }
 CASES = [pytest.param(field, value, id=f"{field}-{index}") for field, values in BAD.items() for index, value in enumerate(values)]
 
@@ -77,7 +80,9 @@ specs = st.fixed_dictionaries(
         "capabilities": st.lists(st.sampled_from(["+SYS_PTRACE", "-CHOWN", "NET_RAW"]), max_size=2),
         "sysctls": st.just({"net.core.somaxconn": "10"}),
         "nesting": st.booleans(),
+        "restart": st.sampled_from(["no", "always", "on-failure", "on-failure:3"]),
         "labels": st.dictionaries(names, texts, max_size=2),
+        "ready": st.sampled_from([Port(1), Http(2, status=[204, 404]) | Log("x", count=3) & File("/a"), Healthy()]),
     },
 )
 

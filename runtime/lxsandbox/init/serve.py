@@ -37,6 +37,7 @@ class Server:
         self.poll = select.poll()
         self.poll.register(control.fileno(), select.POLLIN)
         self.main: dict[str, Any] = {"pid": None, "status": None}
+        self.main_start = 0  # the service's number for its last start
         self.log = -1
         self.operations: dict[str, Callable[[dict[str, Any], list[int], socket.socket], Reply]] = {
             "go": self._go,
@@ -181,7 +182,7 @@ class Server:
         for pid, status, owner in self.commands.reap():
             if pid == self.main["pid"]:
                 self.main["status"] = status
-                self._answer(self.control, {"event": "main_ended", "status": status})
+                self._answer(self.control, {"event": "main_ended", "status": status, "start": self.main_start})
             elif owner is not None and owner.fileno() >= 0:
                 self._answer(owner, {"event": "exit", "pid": pid, "status": status})
 
@@ -232,9 +233,10 @@ class Server:
         signal_all(request["signal"])
         return {}
 
-    def _restart(self, _: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
+    def _restart(self, request: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
         """Kill everything but init, tell who waited for it, and start the main command again."""
         main = self.main["pid"]
+        self.main_start = request.get("start", self.main_start)
         self.main = {"pid": None, "status": None}
         signal_all(signal.SIGKILL)
         # Orphans too: what the old main command started may hold its port or lock until it has gone.
@@ -250,7 +252,7 @@ class Server:
         return dict(self.main)
 
     def _socket(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
-        sock = socket.socket(request["family"], request["type"])
+        sock = socket.socket(request["family"], request["type"], request.get("proto", 0))
         return {}, [sock.detach()]
 
     def _channel(self, _: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":

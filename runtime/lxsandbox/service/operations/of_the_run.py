@@ -6,12 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from lxsandbox import wire
+from lxsandbox.arguments import check_env
 from lxsandbox.errors import Death
 from lxsandbox.service import leaks
 from lxsandbox.service.facts import shown_folders
 from lxsandbox.service.operations.operation import Answer, Operation
 from lxsandbox.service.shapes import limits_of
-from lxsandbox.spec import SandboxSpec, check_env
+from lxsandbox.spec import SandboxSpec
 
 if TYPE_CHECKING:
     from lxsandbox.service.client import Client
