@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lxsandbox.service.operations import forwards, images, main_commands, networks, of_the_run, readiness, sandboxes
+from lxsandbox.service.operations import faults, forwards, images, main_commands, networks, of_the_run, readiness, sandboxes
 from lxsandbox.service.operations.operation import Operation
 
 __all__ = ["OPERATIONS"]
@@ -13,6 +13,7 @@ OPERATIONS: dict[str, Operation] = {
     **readiness.OPERATIONS,
     **networks.OPERATIONS,
     **forwards.OPERATIONS,
+    **faults.OPERATIONS,
     **images.OPERATIONS,
     **of_the_run.OPERATIONS,
 }
