@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
+from lxsandbox.egress import check_egress
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
 from lxsandbox.membership import HOST_NAME, check_aliases, network_names
@@ -102,6 +103,7 @@ class SandboxSpec:
     network: Literal["isolated", "host"] = "isolated"
     networks: Sequence[str] = ()
     aliases: Sequence[str] = ()
+    egress: bool | Sequence[str] = False
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -295,6 +297,10 @@ def _check_lists(spec: SandboxSpec) -> None:
             )
 
 
+def _check_egress(spec: SandboxSpec) -> None:
+    check_egress(spec.egress, spec.network)
+
+
 def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
     lists = (changes.get("add", []), changes.get("drop", []))
@@ -303,4 +309,13 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
-_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks, _check_lists)
+_CHECKS = (
+    _check_texts,
+    _check_commands,
+    _check_env,
+    _check_numbers,
+    _check_choices,
+    _check_networks,
+    _check_lists,
+    _check_egress,
+)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lxsandbox.host.disks import disk_kind
+from lxsandbox.host.egress import egress
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import (
@@ -150,6 +151,7 @@ _SINGLE = {
     "seccomp": _seccomp,
     "pidfd": _pidfd,
     "disk-kind": disk_kind,
+    "egress": egress,
 }
 
 # The capabilities that an attempt answers for -> the attempt.
