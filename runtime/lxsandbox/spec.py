@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from lxsandbox.arguments import check_absolute, check_args, check_env, check_path
 from lxsandbox.conditions import Condition, check_condition, condition_from_json
+from lxsandbox.egress import check_egress
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
 from lxsandbox.membership import HOST_NAME, check_aliases, network_names
@@ -111,6 +112,7 @@ class SandboxSpec:
     networks: Sequence[str] = ()
     aliases: Sequence[str] = ()
     ports: Mapping[int | str, int | None] | Sequence[int | str] = field(default_factory=dict[int | str, int | None])
+    egress: bool | Sequence[str] = False
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -275,6 +277,10 @@ def _check_lists(spec: SandboxSpec) -> None:
             )
 
 
+def _check_egress(spec: SandboxSpec) -> None:
+    check_egress(spec.egress, spec.network)
+
+
 def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
     lists = (changes.get("add", []), changes.get("drop", []))
@@ -291,5 +297,5 @@ def _check_ports(spec: SandboxSpec) -> None:
 
 _CHECKS = (
     *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks),
-    *(_check_restart, _check_lists, _check_ready, _check_ports),
+    *(_check_restart, _check_lists, _check_ready, _check_ports, _check_egress),
 )

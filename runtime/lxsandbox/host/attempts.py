@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lxsandbox.host.disks import disk_kind
+from lxsandbox.host.egress import egress
 from lxsandbox.host.fault_attempts import netem, nftables, tbf
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
@@ -154,6 +155,7 @@ _SINGLE = {
     "seccomp": _seccomp,
     "pidfd": _pidfd,
     "disk-kind": disk_kind,
+    "egress": egress,
 }
 
 # The capabilities that an attempt answers for -> the attempt.

@@ -36,6 +36,7 @@ NAMES = (
     *CGROUP_LIMITS,
     "clone-into-cgroup",
     "disk-kind",
+    "egress",
 )
 
 # Without these no sandbox starts; without another one something is slower, or refused by name when it is asked for.

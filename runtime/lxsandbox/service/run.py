@@ -12,6 +12,7 @@ from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
+from lxsandbox.service.egress import Egress
 from lxsandbox.service.factory import Factory
 from lxsandbox.service.forwards import Forwards
 from lxsandbox.service.images import Images
@@ -44,6 +45,7 @@ class Run:
         self.images = Images(factory)
         self.snapshots = Snapshots(factory, self.images)
         self.networks = Networks(factory.spawner)
+        self.egress = Egress(self.networks.hub)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -89,7 +91,7 @@ class Run:
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         made = await self._prepare(spec, owner)
-        joining = Joining(self.networks, made.spec, owner, lambda box: self._start(box, made, owner))
+        joining = Joining(self.networks, self.egress, made.spec, owner, lambda box: self._start(box, made, owner))
         box, pooled = await self._built(made, limits, joining.begin)
         try:
             await joining.done()
@@ -144,6 +146,7 @@ class Run:
                     await old.ended
                 box.line = old.line
                 await self.networks.pass_on(old, box)
+                await self.egress.join(box, made.spec)
                 self._start(box, made, old.owner)
                 await box.started()
                 await self._ready(box)
@@ -175,6 +178,7 @@ class Run:
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.egress.stop()
         await self.networks.stop()
         await self.snapshots.close()
         await self.images.close()
