@@ -29,12 +29,16 @@ NAMES = (
     "netns",
     "veth",
     "bridge",
+    "nftables",
+    "tbf",
+    "netem",
     "time-namespace",
     "seccomp",
     "pidfd",
     *CGROUP_LIMITS,
     "clone-into-cgroup",
     "disk-kind",
+    "egress",
 )
 
 # Without these no sandbox starts; without another one something is slower, or refused by name when it is asked for.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lxsandbox.hub.serve import Hub
 
-__all__ = ["MTU", "OPERATIONS", "bridge_message", "sweep", "veth_message"]
+__all__ = ["MTU", "OPERATIONS", "bridge_message", "remove_later", "sweep", "veth_message", "wait_operating"]
 
 MTU = 65520  # of loopback is 65536; an IP packet has 65535 bytes at most, and the link's header is beside it
 _GROUP_LEFT = 0x6C7873  # ip-link(8): links of one group are deleted together
@@ -96,10 +96,12 @@ def _ask_for_kind(asked: Netlink, message: netlink.Message, kind: str) -> None:
 def remove_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """The network ends; members that are left lose the link at once."""
     network = hub.networks.pop(request["number"])
+    for ended in hub.on_ended:
+        ended(network)
     ports = list(network.ports.values())
     for port in ports:
         _part(hub, port)
-        if not port.member.ports:
+        if not port.member.ports and not hub.egress.has(port.member.box):
             hub.forget(port.member)
     hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, number(netlink.IFLA_GROUP, _GROUP_LEFT), index=network.index, up=False))
     if ports:
@@ -122,7 +124,7 @@ def join(hub: "Hub", request: "dict[str, Any]", fds: list[int]) -> "dict[str, An
         finally:
             asked.close()
         for port in member.ports.values():
-            _wait_operating(hub.netlink, port.index)
+            wait_operating(hub.netlink, port.index)
     except BaseException:
         for port in list(member.ports.values()):
             _part(hub, port)
@@ -183,7 +185,7 @@ def _bring_up(asked: Netlink, port: Port) -> None:
     if port.ipv6 is not None and not _add_ipv6(asked, index, port):
         port.ipv6 = None
     asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=index, up=True))
-    _wait_operating(asked, index)
+    wait_operating(asked, index)
 
 
 def _add_ipv6(asked: Netlink, index: int, port: Port) -> bool:
@@ -205,7 +207,7 @@ def _add_ipv6(asked: Netlink, index: int, port: Port) -> bool:
     return True
 
 
-def _wait_operating(asked: Netlink, index: int) -> None:
+def wait_operating(asked: Netlink, index: int) -> None:
     """Until the first packet would arrive. The kernel's linkwatch says so a little later than it brings the link up."""
     if asked.operates(index):
         return
@@ -234,10 +236,19 @@ def _part(hub: "Hub", port: Port) -> None:
         left(port)
     port.member.ports.pop(port.network.number, None)
     port.network.ports.pop(port.member.box, None)
-    no_master = attribute(netlink.IFLA_MASTER, struct.pack("=i", 0))
+    _put_down(hub, port.index, attribute(netlink.IFLA_MASTER, struct.pack("=i", 0)))
+
+
+def remove_later(hub: "Hub", index: int) -> None:
+    """A link that is on no bridge ends: nothing comes through it any more, and the next sweep deletes it."""
+    _put_down(hub, index)
+    hub.sweep_later()
+
+
+def _put_down(hub: "Hub", index: int, *more: bytes) -> None:
     group = number(netlink.IFLA_GROUP, _GROUP_LEFT)
     try:
-        hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, no_master, group, index=port.index, up=False))
+        hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, *more, group, index=index, up=False))
     except OSError as error:
         if error.errno != errno.ENODEV:  # it went with its sandbox's namespace
             raise

@@ -6,7 +6,9 @@ import socket
 import time
 
 from lxsandbox import wire
-from lxsandbox.hub import links
+from lxsandbox.hub import egress, links
+from lxsandbox.hub.egress import Egress
+from lxsandbox.hub.faults.operations import OPERATIONS as FAULT_OPERATIONS
 from lxsandbox.hub.members import Member, Network, Port
 from lxsandbox.hub.names import Names
 from lxsandbox.hub.netlink import Netlink
@@ -17,19 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from lxsandbox.hub.faults.registry import Faults
+
     Operation = Callable[["Hub", dict[str, Any], list[int]], dict[str, Any]]
 
 __all__ = ["Hub", "main"]
 
 # What each part of the hub can be asked for, by the name that the message has as `op`.
-OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS}
+OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS, **FAULT_OPERATIONS, **egress.OPERATIONS}
 
 _FIRST_INDEX = 1 << 16  # of the links made here; see links._plug
 _SWEEP_SECONDS = 0.3  # after the last that left
 
 
 class Hub:
-    """All that its parts share. `on_left` is called with each port that is about to leave its network."""
+    """All that its parts share. `on_left` is called with each port, and `on_ended` with each network, that is about to go."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -38,7 +42,11 @@ class Hub:
         self.networks: dict[int, Network] = {}
         self.members: dict[str, Member] = {}
         self.on_left: list[Callable[[Port], None]] = []
+        self.on_ended: list[Callable[[Network], None]] = []
         self.names = Names(self)
+        self.faults: Faults | None = None  # made with the first
+        self.egress: Egress = Egress(self)
+        self.names.elsewhere = self.egress.questions.ask
         self._poll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
         self._index = _FIRST_INDEX
@@ -62,12 +70,20 @@ class Hub:
     def forget(self, member: Member) -> None:
         """Close all that is held of a sandbox: its network namespace cannot end before."""
         self.names.end(member)
+        self.egress.close(member.box)
         self.members.pop(member.box, None)
         os.close(member.netns)
 
     def sweep_later(self) -> None:
         """Something has left, and is to be deleted when there is time."""
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+
+    def tell(self, event: "dict[str, Any]") -> None:
+        """Tell the service what it has not asked for; one that has gone needs no news."""
+        try:
+            wire.send(self.control, event)
+        except OSError:
+            pass
 
     def serve(self) -> None:
         """Until the service closes its end."""
@@ -125,7 +141,12 @@ def main(control: int) -> None:
     sock = socket.socket(fileno=control)
     sock.set_inheritable(False)
     _quiet_links()
-    Hub(sock).serve()
+    _leave_frames_alone()
+    hub = Hub(sock)
+    try:
+        hub.serve()
+    finally:
+        hub.egress.let_go()
 
 
 def _quiet_links() -> None:
@@ -136,3 +157,14 @@ def _quiet_links() -> None:
         return  # no IPv6, or a read-only /proc/sys: then it has link-local addresses that nobody uses
     with os.fdopen(fd, "wb") as file:
         file.write(b"1")
+
+
+def _leave_frames_alone() -> None:
+    """With br_netfilter, frames on a bridge pass the rules for routed packets too: no business of theirs, and slower."""
+    for name in ("iptables", "ip6tables", "arptables"):
+        try:
+            fd = os.open(f"/proc/sys/net/bridge/bridge-nf-call-{name}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # no br_netfilter, or a read-only /proc/sys: then the rules let them pass
+        with os.fdopen(fd, "wb") as file:
+            file.write(b"0")
