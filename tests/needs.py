@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from lxsandbox.host import probe
+
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "pasta", "qemu-img",
-    "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "bwrap", "busybox", "debugfs", "dig", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "pasta",
+    "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -146,6 +148,12 @@ def _libseccomp() -> bool:
     return True
 
 
+def _link_can_be_made(kind: str) -> bool:
+    """`ip` may be missing, and is not needed: a capability of this name is what `lxsandbox doctor` tries."""
+    (found,) = probe([kind])
+    return found.ok
+
+
 def _cgroup(controller: str, v1_file: str) -> Callable[[], bool]:
     def probe() -> bool:
         if controller == "freezer" and _own_v2_group() is not None:
@@ -206,6 +214,8 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "overlayfs": _overlayfs,
     "tmpfs-xattrs": _tmpfs_xattrs,
     "id-range": _id_range,
+    "veth": lambda: _link_can_be_made("veth"),
+    "bridge": lambda: _link_can_be_made("bridge"),
     "newuidmap": lambda: _id_range() and shutil.which("newuidmap", path=_path()) is not None,
     "libseccomp": _libseccomp,
     "egress": _egress,
