@@ -2,6 +2,7 @@
 
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would load `re` and more
 if TYPE_CHECKING:
+    from lxsandbox.conditions import Command, File, Healthy, Http, Log, Port
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
     from lxsandbox.image import Image
     from lxsandbox.sandbox.changes import Change
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Bind",
     "Change",
+    "Command",
+    "File",
+    "Healthy",
     "HostUnsupported",
+    "Http",
     "Image",
     "ImageError",
+    "Log",
     "Network",
+    "Port",
     "Process",
     "Sandbox",
     "SandboxDied",
@@ -32,10 +39,16 @@ __all__ = [
 _HOMES = {
     "Bind": "lxsandbox.spec",
     "Change": "lxsandbox.sandbox.changes",
+    "Command": "lxsandbox.conditions",
+    "File": "lxsandbox.conditions",
+    "Healthy": "lxsandbox.conditions",
     "HostUnsupported": "lxsandbox.errors",
+    "Http": "lxsandbox.conditions",
     "Image": "lxsandbox.image",
     "ImageError": "lxsandbox.errors",
+    "Log": "lxsandbox.conditions",
     "Network": "lxsandbox.sandbox.network",
+    "Port": "lxsandbox.conditions",
     "Process": "lxsandbox.sandbox.process",
     "Sandbox": "lxsandbox.sandbox.sandbox",
     "SandboxDied": "lxsandbox.errors",

@@ -5,6 +5,7 @@ Every error of ours derives from `SandboxError`. Facts are attributes, so that r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "Death",
     "HostUnsupported",
     "ImageError",
+    "NotReady",
     "SandboxDied",
     "SandboxError",
     "ServiceLost",
@@ -70,6 +72,7 @@ class Death:
 
     `reason` is one of `exit` (its main command ended), `signal`, `oom`, `timeout` (the spec's `timeout`), `closed`,
     `killed` (by `kill()` or `stop()`), `reset` (another took its place), `failed` (it never started), `lost` (the service died).
+    `restarts`: how often its main command was started again before, as the spec's `restart` has it.
     """
 
     reason: str
@@ -78,6 +81,7 @@ class Death:
     memory_limit_bytes: int | None = None
     memory_peak_bytes: int | None = None
     timeout_seconds: float | None = None
+    restarts: int = 0
     log_tail: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -86,9 +90,9 @@ class Death:
     def __str__(self) -> str:
         match self.reason:
             case "exit":
-                return f"its main command exited with code {self.exit_code}"
+                return f"its main command exited with code {self.exit_code}{self._tries()}"
             case "signal":
-                return f"killed by signal {self.signal}"
+                return f"killed by signal {self.signal}{self._tries()}"
             case "oom":
                 return f"killed: out of memory, limit {_mib(self.memory_limit_bytes)}, peak {_mib(self.memory_peak_bytes)}"
             case "timeout":
@@ -104,6 +108,10 @@ class Death:
             case _:
                 return self.reason
 
+    def _tries(self) -> str:
+        times = "once" if self.restarts == 1 else f"{self.restarts} times"
+        return f", after it was restarted {times}" if self.restarts else ""
+
 
 class SandboxDied(SandboxError):
     """The sandbox has ended; `death` says why. Every later call raises it again."""
@@ -114,6 +122,29 @@ class SandboxDied(SandboxError):
         self.death = death
         if death.log_tail:
             self.add_note("last log lines:\n" + death.log_tail)
+
+
+class NotReady(SandboxError, TimeoutError):
+    """What was waited for in a sandbox has not come true in time; the sandbox lives on.
+
+    `condition` is what was waited for, as it is written, `seen` has what was seen last of each of its parts.
+    """
+
+    def __init__(self, name: str, condition: str, seconds: float, seen: Sequence[tuple[str, str]], log_tail: str) -> None:
+        parts = "".join(f"\n  {part}: {last}" for part, last in seen)
+        super().__init__(f"sandbox {name} was not ready within {seconds:g} s: waited for {condition}, and saw last{parts}")
+        self.name = name
+        self.condition = condition
+        self.seconds = seconds
+        self.seen = [(part, last) for part, last in seen]
+        self.log_tail = log_tail
+        if log_tail:
+            self.add_note("last log lines:\n" + log_tail)
+
+    def as_json(self) -> dict[str, Any]:
+        """The arguments by which it is made again."""
+        names = ("name", "condition", "seconds", "seen", "log_tail")
+        return {name: getattr(self, name) for name in names}
 
 
 def _mib(count: int | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lxsandbox import errors
-from lxsandbox.errors import Death, HostUnsupported, SandboxDied, SandboxError
+from lxsandbox.errors import Death, HostUnsupported, NotReady, SandboxDied, SandboxError
 
 __all__ = ["error_from_wire"]
 
@@ -21,6 +21,8 @@ def error_from_wire(error: Mapping[str, Any]) -> Exception:
         return OSError(number, os.strerror(number), error.get("filename"))
     if kind == "SandboxDied":
         return SandboxDied(str(error["name"]), Death(**error["death"]))
+    if kind == "NotReady":
+        return NotReady(**{name: error[name] for name in ("name", "condition", "seconds", "seen", "log_tail")})
     if kind == "HostUnsupported":
         return HostUnsupported(message, hint=hint, capability=str(error.get("capability") or ""))
     known = getattr(errors, kind, None) if isinstance(kind, str) and kind in errors.__all__ else None

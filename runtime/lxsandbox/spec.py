@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
+from lxsandbox.arguments import check_absolute, check_args, check_env, check_path
+from lxsandbox.conditions import Condition, check_condition, condition_from_json
 from lxsandbox.egress import check_egress
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
 from lxsandbox.membership import HOST_NAME, check_aliases, network_names
+from lxsandbox.ports import parse_ports
+from lxsandbox.restarts import RestartPolicy
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
@@ -53,8 +57,8 @@ class Bind:
     mode: BindMode = "ro"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "src", os.path.abspath(_path(self.src, "Bind src")))
-        _absolute(self.dst, "Bind dst")
+        object.__setattr__(self, "src", os.path.abspath(check_path(self.src, "Bind src")))
+        check_absolute(self.dst, "Bind dst")
         if self.mode not in get_args(BindMode):
             raise SpecError(f"Bind mode={self.mode!r} is unknown", hint='use "ro", "rw" or "copy"')
 
@@ -67,7 +71,7 @@ class Tmpfs:
     size: int | str = "64M"
 
     def __post_init__(self) -> None:
-        _absolute(self.dst, "Tmpfs dst")
+        check_absolute(self.dst, "Tmpfs dst")
         object.__setattr__(self, "size", parse_size(self.size, what="Tmpfs size"))
 
 
@@ -79,7 +83,11 @@ class SandboxSpec:
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
     inside. Each of `networks`, joined in this order, is an interface and an address; in there the sandbox is known by its
-    `name`, its `hostname` and `aliases`. An `Image` given as `image` becomes its reference, and a `Network` its name. Raises
+    `name`, its `hostname` and `aliases`. `ports` are those of the sandbox, or unix sockets in it, with the port of 127.0.0.1
+    where each is to be had (None: a free one): `{8080: 80, "53/udp": None, "/run/it.sock": 9000}`. `restart` is what happens
+    when the main command has ended: "no" (default: the sandbox ends with it), "on-failure", "on-failure:N" (N restarts at most)
+    or "always". `ready` is a condition such as `Port(5432)`: a start returns when it holds, and fails with NotReady when it
+    does not within 30 seconds. An `Image` given as `image` becomes its reference, and a `Network` its name. Raises
     SpecError when made with anything that makes no sense.
     """
 
@@ -103,6 +111,7 @@ class SandboxSpec:
     network: Literal["isolated", "host"] = "isolated"
     networks: Sequence[str] = ()
     aliases: Sequence[str] = ()
+    ports: Mapping[int | str, int | None] | Sequence[int | str] = field(default_factory=dict[int | str, int | None])
     egress: bool | Sequence[str] = False
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
@@ -111,7 +120,9 @@ class SandboxSpec:
     seccomp: str = "default"
     sysctls: Mapping[str, str] = field(default_factory=dict[str, str])
     nesting: bool = False
+    restart: str = "no"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    ready: Condition | None = None
 
     def __post_init__(self) -> None:
         if isinstance(cast("object", self.image), Image):
@@ -123,12 +134,15 @@ class SandboxSpec:
         """Plain data for the wire and for reports; `from_json` reads it back."""
         data: dict[str, Any] = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         data["mounts"] = [_mount_json(mount) for mount in self.mounts]
+        data["ready"] = None if self.ready is None else self.ready.as_json()
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SandboxSpec:
         mounts = [Tmpfs(m["dst"], m["size"]) if "size" in m else Bind(m["src"], m["dst"], m["mode"]) for m in data["mounts"]]
-        arguments: dict[str, Any] = {**data, "mounts": mounts}
+        ready = data.get("ready")
+        condition = None if ready is None else condition_from_json(ready)
+        arguments: dict[str, Any] = {**data, "mounts": mounts, "ready": condition}
         return cls(**arguments)
 
     @classmethod
@@ -157,23 +171,10 @@ def _mount_json(mount: Bind | Tmpfs) -> dict[str, Any]:
     return {f.name: getattr(mount, f.name) for f in fields(mount)}
 
 
-def _path(value: Any, what: str) -> str:
-    text: Any = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
-    if not isinstance(text, str) or not text or "\0" in text or len(text) > 4095:
-        raise SpecError(f"{what}={value!r} is not a path", hint="a path is 1 to 4095 characters, with no NUL")
-    return text
-
-
-def _absolute(value: Any, what: str) -> None:
-    text = _path(value, what)
-    if not text.startswith("/") or ".." in text.split("/") or not text.strip("/."):
-        raise SpecError(f"{what}={value!r} must be an absolute path below /, without '..'")
-
-
 def _check_texts(spec: SandboxSpec) -> None:
     if not isinstance(spec.image, str) or not spec.image or "\0" in spec.image or len(spec.image) > 4096:
         raise SpecError(f"image={spec.image!r} is not an image reference", hint='write for example "host" or "tar:rootfs.tar.gz"')
-    if spec.cwd is not None and not _path(spec.cwd, "cwd").startswith("/"):
+    if spec.cwd is not None and not check_path(spec.cwd, "cwd").startswith("/"):
         raise SpecError(f"cwd={spec.cwd!r} must be an absolute path in the sandbox")
     for what, name in (("hostname", spec.hostname), ("name", spec.name)):
         if name is not None and (not isinstance(name, str) or len(name) > 64 or not HOST_NAME.fullmatch(name)):
@@ -197,25 +198,6 @@ def _check_commands(spec: SandboxSpec) -> None:
             check_args(args, what=what)
 
 
-def check_args(args: Any, *, what: str = "args") -> list[str]:
-    """The argument list as text. Raises SpecError for a string (pass a list), an empty list, or a NUL inside."""
-    if isinstance(args, str | bytes):
-        raise SpecError(f"{what}={args!r} is a string", hint='pass a list, such as ["ls", "-l"]; for a shell, ["sh", "-c", "…"]')
-    if not isinstance(args, Sequence) or not args:
-        raise SpecError(f"{what}={args!r} is not a list of at least one argument", hint='pass a list, such as ["ls", "-l"]')
-    texts = [_text(arg) for arg in list[Any](cast(Any, args))]
-    for text in texts:
-        if not isinstance(text, str) or "\0" in text:
-            raise SpecError(f"{what} holds {text!r}", hint="each argument is text without NUL; convert numbers with str()")
-    return texts
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        value = os.fspath(cast("os.PathLike[str]", value))
-    return os.fsdecode(value) if isinstance(value, bytes) else value
-
-
 def _check_env(spec: SandboxSpec) -> None:
     for what, mapping in (("env", spec.env), ("sysctls", spec.sysctls), ("labels", spec.labels)):
         check_env(mapping, what=what)
@@ -227,17 +209,6 @@ def _check_env(spec: SandboxSpec) -> None:
                 f"rlimits={{{name!r}: {value!r}}} is unknown",
                 hint=f"the names are {', '.join(sorted(_RLIMITS))}, the values whole numbers",
             )
-
-
-def check_env(mapping: Any, *, what: str = "env") -> dict[str, str]:
-    """The mapping as a dict. Raises SpecError for names or values that no environment can hold."""
-    if not isinstance(mapping, Mapping):
-        raise SpecError(f"{what}={mapping!r} is not a mapping", hint=f'write {what}={{"NAME": "value"}}')
-    pairs = dict[Any, Any](cast(Any, mapping))
-    for name, value in pairs.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
-            raise SpecError(f"{what} holds {name!r}: {value!r}", hint="names and values are text without NUL; a name has no '='")
-    return pairs
 
 
 def _check_numbers(spec: SandboxSpec) -> None:
@@ -270,6 +241,15 @@ def _check_choices(spec: SandboxSpec) -> None:
         raise SpecError(f"seccomp={spec.seccomp!r} is unknown", hint='use "default", "unconfined", or the path of a profile')
 
 
+def _check_restart(spec: SandboxSpec) -> None:
+    RestartPolicy.parse(spec.restart)
+
+
+def _check_ready(spec: SandboxSpec) -> None:
+    if spec.ready is not None:
+        check_condition(spec.ready, what="ready")
+
+
 def _check_networks(spec: SandboxSpec) -> None:
     object.__setattr__(spec, "networks", network_names(spec.networks))
     object.__setattr__(spec, "aliases", check_aliases(spec.aliases))
@@ -289,7 +269,7 @@ def _check_lists(spec: SandboxSpec) -> None:
         if not isinstance(mount, Bind | Tmpfs):
             raise SpecError(f"mounts holds {mount!r}", hint="each is a Bind(src, dst) or a Tmpfs(dst)")
     for device in spec.devices:
-        _absolute(device, "devices")
+        check_absolute(device, "devices")
     for change in spec.capabilities:
         if not isinstance(change, str) or not re.fullmatch(r"[+-]?[A-Za-z_]{3,}", change):
             raise SpecError(
@@ -309,13 +289,13 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
+def _check_ports(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "ports", parse_ports(spec.ports))
+    if spec.network == "host" and spec.ports:
+        raise SpecError("with network='host' its ports are those of the host", hint="leave ports= out")
+
+
 _CHECKS = (
-    _check_texts,
-    _check_commands,
-    _check_env,
-    _check_numbers,
-    _check_choices,
-    _check_networks,
-    _check_lists,
-    _check_egress,
+    *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks),
+    *(_check_restart, _check_lists, _check_ready, _check_ports, _check_egress),
 )

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lxsandbox.conditions import File, Healthy, Http, Log, Port
 from lxsandbox.errors import SpecError
 from lxsandbox.spec import Bind, Limits, SandboxSpec, Tmpfs, field_names
 
@@ -37,6 +38,7 @@ BAD: Mapping[str, list[Any]] = {
     "networks": ["backend", ["a b"], [""], [5], ["a", "a"], ["x" * 65], 5, ["-a"], [f"n{n}" for n in range(33)]],
     "aliases": ["db", ["a_b"], [""], [5], ["-a"], ["a..b"], ["x" * 64], ["a\n"], 5, [f"n{n}" for n in range(65)]],
     "egress": ["example.org", 1, None, [5], ["a b"], ["localhost"], ["10.0.0.1/8"], ["example.org:0"]],
+    "ports": ["80", 80, None, [0], [True], [b"80"], {80: 0}, {80: "80"}, {"80/sctp": None}, {53: None, "53/tcp": 5353}],
     "mounts": ["/tmp", [("/a", "/b")], ["/a:/b"], 5],
     "read_only": [1, "yes", None],
     "devices": ["/dev/null", ["null"], [5], ["/dev/../x"], ["/"]],
@@ -44,7 +46,9 @@ BAD: Mapping[str, list[Any]] = {
     "seccomp": ["", None, 5],
     "sysctls": ["a=b", {"a": 1}, {"": "1"}],
     "nesting": [1, "yes", None],
+    "restart": ["", "yes", True, None, "always:2", "on-failure:0", 3],
     "labels": [["a"], {"a": 1}, {"a=b": "c"}],
+    "ready": [5432, "5432", Port, True, [Port(1)], {"kind": "Port", "port": 1}],
 }
 CASES = [pytest.param(field, value, id=f"{field}-{index}") for field, values in BAD.items() for index, value in enumerate(values)]
 
@@ -75,11 +79,14 @@ specs = st.fixed_dictionaries(
         "timeout": st.floats(0.1, 1e6),
         "networks": st.lists(hosts, max_size=2, unique=True),
         "egress": st.one_of(st.booleans(), st.lists(st.sampled_from(["example.org:443", "10.0.0.0/8", "*.x"]), max_size=2)),
+        "ports": st.just(()),
         "mounts": st.lists(mounts, max_size=3),
         "capabilities": st.lists(st.sampled_from(["+SYS_PTRACE", "-CHOWN", "NET_RAW"]), max_size=2),
         "sysctls": st.just({"net.core.somaxconn": "10"}),
         "nesting": st.booleans(),
+        "restart": st.sampled_from(["no", "always", "on-failure", "on-failure:3"]),
         "labels": st.dictionaries(names, texts, max_size=2),
+        "ready": st.sampled_from([Port(1), Http(2, status=[204, 404]) | Log("x", count=3) & File("/a"), Healthy()]),
     },
 )
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from lxsandbox.host.disks import disk_kind
 from lxsandbox.host.egress import egress
+from lxsandbox.host.fault_attempts import netem, nftables, tbf
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import (
@@ -147,6 +148,9 @@ _SINGLE = {
     "sub-ids": sub_ids,
     "proc-mount": proc_mount,
     "netns": _netns,
+    "nftables": nftables,
+    "tbf": tbf,
+    "netem": netem,
     "time-namespace": time_namespace,
     "seccomp": _seccomp,
     "pidfd": _pidfd,

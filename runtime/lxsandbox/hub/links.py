@@ -77,6 +77,8 @@ def _ask_for_kind(asked: Netlink, message: netlink.Message, kind: str) -> None:
 def remove_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """The network ends; members that are left lose the link at once."""
     network = hub.networks.pop(request["number"])
+    for ended in hub.on_ended:
+        ended(network)
     ports = list(network.ports.values())
     for port in ports:
         _part(hub, port)

@@ -8,6 +8,7 @@ import time
 from lxsandbox import wire
 from lxsandbox.hub import egress, links
 from lxsandbox.hub.egress import Egress
+from lxsandbox.hub.faults.operations import OPERATIONS as FAULT_OPERATIONS
 from lxsandbox.hub.members import Member, Network, Port
 from lxsandbox.hub.names import Names
 from lxsandbox.hub.netlink import Netlink
@@ -18,19 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from lxsandbox.hub.faults.registry import Faults
+
     Operation = Callable[["Hub", dict[str, Any], list[int]], dict[str, Any]]
 
 __all__ = ["Hub", "main"]
 
 # What each part of the hub can be asked for, by the name that the message has as `op`.
-OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS, **egress.OPERATIONS}
+OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS, **FAULT_OPERATIONS, **egress.OPERATIONS}
 
 _FIRST_INDEX = 1 << 16  # of the links made here; see links._plug
 _SWEEP_SECONDS = 0.3  # after the last that left
 
 
 class Hub:
-    """All that its parts share. `on_left` is called with each port that is about to leave its network."""
+    """All that its parts share. `on_left` is called with each port, and `on_ended` with each network, that is about to go."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -39,9 +42,11 @@ class Hub:
         self.networks: dict[int, Network] = {}
         self.members: dict[str, Member] = {}
         self.on_left: list[Callable[[Port], None]] = []
+        self.on_ended: list[Callable[[Network], None]] = []
         self.names = Names(self)
         self.egress: Egress = Egress(self)
         self.names.elsewhere = self.egress.questions.ask
+        self.faults: Faults | None = None  # made with the first
         self._poll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
         self._index = _FIRST_INDEX

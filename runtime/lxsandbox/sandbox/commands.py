@@ -12,11 +12,11 @@ from pathlib import PurePath
 from subprocess import DEVNULL, PIPE, CalledProcessError, CompletedProcess, TimeoutExpired
 from typing import TYPE_CHECKING, Any, cast
 
+from lxsandbox.arguments import check_args, check_env
 from lxsandbox.errors import SandboxError, SpecError
 from lxsandbox.sandbox.clock import moment_after
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.pipes import Exchange, Pipes, open_pipes
-from lxsandbox.spec import check_args, check_env
 
 if TYPE_CHECKING:
     from lxsandbox.sandbox.channel import CommandExit

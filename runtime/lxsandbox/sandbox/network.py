@@ -11,6 +11,7 @@ from typing import Any, Self
 from lxsandbox.errors import ServiceLost
 from lxsandbox.membership import check_network_name
 from lxsandbox.sandbox.connection import ServiceConnection, default_connection, release_default_connection
+from lxsandbox.sandbox.faults import FaultInjection
 
 __all__ = ["Addresses", "Network"]
 
@@ -18,7 +19,7 @@ Addresses = tuple[str, str | None]
 """IPv4 and IPv6; the second is None where the kernel, or the sandbox, has no IPv6."""
 
 
-class Network:
+class Network(FaultInjection):
     """A private network between sandboxes; a context manager that closes it.
 
     Who is in it reaches the others by name and address; who is not cannot. `Sandbox(networks=[network])` joins it, and so does

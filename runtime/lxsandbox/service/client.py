@@ -48,6 +48,7 @@ class Client:
         self.pool_hits = 0
         self.peak_bytes = 0
         self.leaving = False
+        self.waits: set[asyncio.Task[Any]] = set()  # requests that nobody has any use for once it has gone
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _asked(self, message: wire.Message, fds: list[int]) -> None:
@@ -83,6 +84,8 @@ class Client:
             os.close(fd)
 
     def _gone(self) -> None:
+        for task in self.waits:
+            task.cancel()
         for box in self.owned():
             box.end(Death(reason="closed"))
         self.run.client_gone(self)

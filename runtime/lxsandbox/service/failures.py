@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from lxsandbox import errors
-from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError, SpecError
+from lxsandbox.errors import HostUnsupported, ImageError, NotReady, SandboxDied, SandboxError, SpecError
 from lxsandbox.spec import SandboxSpec
 
 __all__ = ["error_as_json", "explain", "explain_clone"]
@@ -84,6 +84,8 @@ def error_as_json(error: SandboxError | OSError) -> dict[str, Any]:
     """The error as it travels to a client, which makes the same of it again."""
     if isinstance(error, SandboxDied):
         return {"kind": "SandboxDied", "message": error.message, "name": error.name, "death": error.death.as_json()}
+    if isinstance(error, NotReady):
+        return {"kind": "NotReady", "message": error.message, **error.as_json()}
     if isinstance(error, SandboxError):
         capability = {"capability": error.capability} if isinstance(error, HostUnsupported) else {}
         # By the nearest kind that clients know: a part of the runtime may have kinds of its own below it.

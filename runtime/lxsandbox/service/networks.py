@@ -229,6 +229,7 @@ class Networks:
             self._release(membership)
             raise
         await self._plug(membership, box)
+        await self.hub.ask_living("taken_over", old=old.id, new=box.id)  # faults of the line go on
 
     def _ended(self, membership: Membership, box: Box) -> None:
         """A member has gone: its names are free at once, its addresses when its links are off their bridges."""

@@ -37,6 +37,18 @@ class Quiet:
             if not self._in_front:
                 self._nobody.set()
 
+    @contextlib.contextmanager
+    def aside(self) -> Generator[None]:
+        """Within `foreground`: while this lasts, the client waits for what background work does not delay."""
+        self._in_front -= 1
+        if not self._in_front:
+            self._nobody.set()
+        try:
+            yield
+        finally:
+            self._in_front += 1
+            self._nobody.clear()
+
     async def wait(self, pressing: asyncio.Event) -> None:
         """Return after a pause; once `pressing` is set, when nobody waits, or after a bounded time."""
         while not pressing.is_set() and (left := self._pause_left()) > 0:

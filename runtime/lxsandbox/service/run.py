@@ -7,17 +7,20 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from lxsandbox.conditions import READY_SECONDS
 from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
-from lxsandbox.service.configured import configured, runs_own_command, stop_signal
+from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
 from lxsandbox.service.egress import Egress
 from lxsandbox.service.factory import Factory
+from lxsandbox.service.forwards import Forwards
 from lxsandbox.service.images import Images
 from lxsandbox.service.joining import Joining
 from lxsandbox.service.networks import Networks
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.prepared import Prepared
+from lxsandbox.service.readiness import Readiness
 from lxsandbox.service.shapes import go_message, shape_of
 from lxsandbox.service.snapshots import Snapshots
 from lxsandbox.spec import Bind, Limits, SandboxSpec
@@ -34,6 +37,8 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.forwards = Forwards(name)
+        self.readiness = Readiness()
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
@@ -77,6 +82,7 @@ class Run:
         """What a sandbox of this spec is made by. Raises SandboxError."""
         image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
+        check_restart(full)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
         more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}
@@ -90,6 +96,8 @@ class Run:
         try:
             await joining.done()
             await box.started()
+            await self.forwards.publish(box)
+            await self._ready(box)
         except BaseException:
             box.end(Death(reason="failed"))
             raise
@@ -116,12 +124,18 @@ class Run:
         self._remember(box)
         box.start(made)
 
+    async def _ready(self, box: Box) -> None:
+        """Wait until it is as its spec wants it to be handed over. Raises NotReady, SandboxDied, SandboxError."""
+        if box.spec.ready is not None:
+            with self.factory.quiet.aside():
+                await self.readiness.wait(box, box.spec.ready, READY_SECONDS)
+
     async def reset(self, old: Box) -> tuple[Box, socket.socket, bool]:
         """A running sandbox such as `old` was at its start, which has ended then; the rest is as from `create`.
 
         Raises SandboxError; `old` goes on then, unless it had to make room for the other.
         """
-        async with old.moving:
+        async with old.moving, self.forwards.kept(old.line):
             if old.ending or old.made is None:
                 raise SandboxDied(old.name, await old.ended)
             made = replace(old.made, spec=old.spec)
@@ -135,6 +149,8 @@ class Run:
                 await self.egress.join(box, made.spec)
                 self._start(box, made, old.owner)
                 await box.started()
+                await self._ready(box)
+                await self.forwards.moved(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
@@ -158,6 +174,7 @@ class Run:
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
         await self.pool.close()
+        await self.forwards.close()
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)

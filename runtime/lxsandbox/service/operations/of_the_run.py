@@ -6,12 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from lxsandbox import wire
+from lxsandbox.arguments import check_env
 from lxsandbox.errors import Death
 from lxsandbox.service import leaks
 from lxsandbox.service.facts import shown_folders
 from lxsandbox.service.operations.operation import Answer, Operation
 from lxsandbox.service.shapes import limits_of
-from lxsandbox.spec import SandboxSpec, check_env
+from lxsandbox.spec import SandboxSpec
 
 if TYPE_CHECKING:
     from lxsandbox.service.client import Client
@@ -58,7 +59,7 @@ async def _list(client: Client, _: wire.Message) -> Answer:
     owners = {box.id: getattr(box.owner, "label", "") for box in boxes}
     stock = [box for box in client.run.factory.boxes.values() if box.owner is None and not box.ending]
     return {
-        "sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes],
+        "sandboxes": [{**box.describe(), "owner": owners[box.id], "ports": client.run.forwards.known(box)} for box in boxes],
         "stock": [{"id": box.id, "pid": box.pid, "state": box.state} for box in stock],
     }, []
 

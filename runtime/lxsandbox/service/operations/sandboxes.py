@@ -10,7 +10,7 @@ from lxsandbox import wire
 from lxsandbox.errors import Death, HostUnsupported
 from lxsandbox.service.operations.operation import Answer, Operation
 from lxsandbox.service.shapes import limits_of
-from lxsandbox.spec import SandboxSpec
+from lxsandbox.spec import SandboxSpec, field_names
 
 if TYPE_CHECKING:
     from lxsandbox.service.box import Box
@@ -72,17 +72,13 @@ async def _death(client: Client, message: wire.Message) -> Answer:
     return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
 
-async def _wait_main(client: Client, message: wire.Message) -> Answer:
-    return {"ended": await client.box(message).main_ended(message.get("seconds"))}, []
-
-
 async def _stats(client: Client, message: wire.Message) -> Answer:
     return {"stats": client.box(message).stats()}, []
 
 
 async def _update(client: Client, message: wire.Message) -> Answer:
     box = client.alive(message)
-    changed = SandboxSpec.from_fields({**box.spec.as_json(), "mounts": box.spec.mounts, **message["limits"]})
+    changed = SandboxSpec.from_fields({name: getattr(box.spec, name) for name in field_names()} | message["limits"])
     limits, _ = limits_of(changed, list(message["limits"]), client.run.factory.tree.lacks)
     box.cgroup.update(limits)
     box.spec, box.limits = changed, limits
@@ -122,15 +118,11 @@ async def _diff(client: Client, message: wire.Message) -> Answer:
     return {}, [sink]
 
 
-async def _logs(client: Client, message: wire.Message) -> Answer:
-    box = client.box(message)
-    return {"text": box.log.text() if box.log is not None else ""}, []
-
-
 async def _end(client: Client, box: Box, death: Death) -> Death:
     box.end(death)
     box.count_last()
     ended = await box.wait_ended(_SETTLE_SECONDS)
+    await client.run.forwards.settled(box)
     client.peak_bytes = max(client.peak_bytes, box.peak_bytes or 0)
     return ended
 
@@ -148,13 +140,11 @@ OPERATIONS: dict[str, Operation] = {
     "close": _close,
     "kill": _kill,
     "death": _death,
-    "wait_main": _wait_main,
     "stats": _stats,
     "update": _update,
     "pause": _pause,
     "resume": _resume,
     "diff": _diff,
-    "logs": _logs,
 }
 
 
