@@ -44,9 +44,9 @@ class Hub:
         self.on_left: list[Callable[[Port], None]] = []
         self.on_ended: list[Callable[[Network], None]] = []
         self.names = Names(self)
+        self.faults: Faults | None = None  # made with the first
         self.egress: Egress = Egress(self)
         self.names.elsewhere = self.egress.questions.ask
-        self.faults: Faults | None = None  # made with the first
         self._poll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
         self._index = _FIRST_INDEX
