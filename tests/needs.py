@@ -20,8 +20,8 @@ import pytest
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "qemu-img", "runc",
-    "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "nft", "nsenter",
+    "openssl", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -103,6 +103,11 @@ def _tmpfs_xattrs() -> bool:
     return _in_user_namespace(_OVERLAY.format(upper="tmpfs", options="userxattr,"), "/mnt")
 
 
+def _in_user_network(*command: str) -> bool:
+    tool = shutil.which(command[0], path=_path())
+    return tool is not None and _succeeds("unshare", "--user", "--map-root-user", "--net", tool, *command[1:])
+
+
 def _id_range() -> bool:
     if os.geteuid() == 0:
         return True  # root maps what it likes
@@ -179,6 +184,9 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "id-range": _id_range,
     "newuidmap": lambda: _id_range() and shutil.which("newuidmap", path=_path()) is not None,
     "libseccomp": _libseccomp,
+    "nftables": lambda: _in_user_network(
+        "nft", "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
+    ),
     "cgroup-memory": _cgroup("memory", "memory.limit_in_bytes"),
     "cgroup-pids": _cgroup("pids", "pids.max"),
     "cgroup-cpu": _cgroup("cpu", "cpu.cfs_quota_us"),

@@ -6,6 +6,7 @@ there is a way round the cut.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ __all__ = ["Probe", "between", "few_of", "lines_of", "prove_arrival", "prove_fal
 
 _FEW_LINKS = 256
 _ROUND = 64  # the kernel's queue for a processor holds a thousand frames (net.core.netdev_max_backlog)
-_MOST_ROUNDS = 4000  # a loss of one in ten thousand then goes unseen once in 10^11 times
+_SURE = 35  # of so many canaries expected to be lost, or to pass, none is seen once in 10^15 times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,16 +70,12 @@ def prove_fall(canaries: Canaries, kernel: Conversation, cut: Cut, probes: Seque
     for number, probe in enumerate(probes, start=1):
         marks.append((probe.end, probe.start.mac, canaries.send(probe.start, probe.end.mac)))
         wanted[probe.of, probe.key] = wanted.get((probe.of, probe.key), 0) + 1
-        if number % _ROUND == 0 or number == len(probes):
-            canaries.wait_for(_fallen(kernel, cut, number))
-
-    def dropped() -> bool:
-        now = _counts(kernel, cut)
-        return all(now.get(key, 0) - before.get(key, 0) >= count for key, count in wanted.items())
-
-    if not (canaries.wait_for(_fallen(kernel, cut, len(probes))) and canaries.wait_for(dropped)):
-        seen = cut.read(kernel)
-        raise Unproven(f"{seen.canaries_dropped} of {len(probes)} canaries were dropped, and {seen.canaries_passed} passed")
+        if (number % _ROUND == 0 or number == len(probes)) and not canaries.wait_for(_fallen(kernel, cut, number)):
+            dropped, passed = cut.read_canaries(kernel)
+            raise Unproven(f"of {number} canaries {dropped} were dropped, and {passed} passed")
+    now = _counts(kernel, cut)
+    if not all(now.get(key, 0) - before.get(key, 0) >= count for key, count in wanted.items()):
+        raise Unproven(f"{len(probes)} canaries were dropped, and not each by its own link")
     canaries.read()
     arrived = sum((mac, mark) in end.arrived for end, mac, mark in marks)
     if arrived:
@@ -98,10 +95,11 @@ def prove_loss(
 ) -> None:
     """By each element one has fallen, and one has passed (or, but for where a queue `waits`, arrived). Raises Unproven."""
     canaries.introduce()
+    rounds = 1 + math.ceil(_SURE / min(cut.share, 1 - cut.share) / _ROUND)
     for probe in probes:
         before, passed = _count_at(kernel, cut, probe), cut.read_canaries(kernel)[1]
         fell = got = False
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(rounds):
             probe.end.forget()
             for _ in range(_ROUND):
                 canaries.send(probe.start, probe.end.mac)
@@ -112,7 +110,7 @@ def prove_loss(
                 break
         else:
             lost, came = ("some" if each else "none" for each in (fell, got))
-            raise Unproven(f"of {_MOST_ROUNDS * _ROUND} canaries {lost} were lost, and {came} arrived")
+            raise Unproven(f"of {rounds * _ROUND} canaries {lost} were lost, and {came} arrived")
 
 
 def _count_at(kernel: Conversation, cut: Cut, probe: Probe) -> int:
