@@ -13,9 +13,11 @@ from typing import Any, Literal, cast, get_args
 
 from lxsandbox.arguments import check_absolute, check_args, check_env, check_path
 from lxsandbox.conditions import Condition, check_condition, condition_from_json
+from lxsandbox.egress import check_egress
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
 from lxsandbox.membership import HOST_NAME, check_aliases, network_names
+from lxsandbox.ports import parse_ports
 from lxsandbox.restarts import RestartPolicy
 from lxsandbox.units import UNLIMITED, parse_size
 
@@ -81,10 +83,11 @@ class SandboxSpec:
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
     inside. Each of `networks`, joined in this order, is an interface and an address; in there the sandbox is known by its
-    `name`, its `hostname` and `aliases`. `restart` is what happens when the main command has ended: "no" (default: the sandbox
-    ends with it), "on-failure", "on-failure:N" (N restarts at most) or "always". `ready` is a condition such as `Port(5432)`: a
-    start returns when it holds, and fails with NotReady when it does not within 30 seconds. An `Image` given as `image` becomes
-    its reference, and a `Network` its name. Raises
+    `name`, its `hostname` and `aliases`. `ports` are those of the sandbox, or unix sockets in it, with the port of 127.0.0.1
+    where each is to be had (None: a free one): `{8080: 80, "53/udp": None, "/run/it.sock": 9000}`. `restart` is what happens
+    when the main command has ended: "no" (default: the sandbox ends with it), "on-failure", "on-failure:N" (N restarts at most)
+    or "always". `ready` is a condition such as `Port(5432)`: a start returns when it holds, and fails with NotReady when it
+    does not within 30 seconds. An `Image` given as `image` becomes its reference, and a `Network` its name. Raises
     SpecError when made with anything that makes no sense.
     """
 
@@ -108,6 +111,8 @@ class SandboxSpec:
     network: Literal["isolated", "host"] = "isolated"
     networks: Sequence[str] = ()
     aliases: Sequence[str] = ()
+    ports: Mapping[int | str, int | None] | Sequence[int | str] = field(default_factory=dict[int | str, int | None])
+    egress: bool | Sequence[str] = False
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -272,6 +277,10 @@ def _check_lists(spec: SandboxSpec) -> None:
             )
 
 
+def _check_egress(spec: SandboxSpec) -> None:
+    check_egress(spec.egress, spec.network)
+
+
 def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
     lists = (changes.get("add", []), changes.get("drop", []))
@@ -280,7 +289,13 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
+def _check_ports(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "ports", parse_ports(spec.ports))
+    if spec.network == "host" and spec.ports:
+        raise SpecError("with network='host' its ports are those of the host", hint="leave ports= out")
+
+
 _CHECKS = (
     *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks),
-    *(_check_restart, _check_lists, _check_ready),
+    *(_check_restart, _check_lists, _check_ready, _check_ports, _check_egress),
 )

@@ -12,7 +12,7 @@ from network_faults.talking import Members
 from lxsandbox import Network, Sandbox
 from pytest_lxsandbox import session
 
-NEEDED = ("user-namespaces", "overlayfs", "libseccomp", "nftables")
+NEEDED = ("user-namespaces", "overlayfs", "libseccomp", "veth", "bridge", "nftables")
 
 
 @pytest.fixture(scope="module")

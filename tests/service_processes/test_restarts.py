@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import TimeoutExpired
 
 import pytest
 from events import until
 from needs import needs
 
-from lxsandbox import Sandbox
+from lxsandbox import Bind, Sandbox
 from lxsandbox.errors import SandboxDied, SpecError
 
 pytestmark = needs("user-namespaces", "overlayfs")
@@ -185,9 +186,12 @@ def test_what_falls_due_while_it_is_paused_is_done_when_it_goes_on(make_sandbox:
     assert box.run(["true"]).returncode == 0
 
 
-@needs("id-range")
-def test_what_cannot_be_started_again_ends_the_sandbox(make_sandbox: Make) -> None:
-    box = make_sandbox(command=["/bin/sh", "-c", "mv /bin/sh /bin/gone; exit 1"], restart="always")
+def test_what_cannot_be_started_again_ends_the_sandbox(make_sandbox: Make, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "once").write_text("#!/bin/sh\nrm $0\n")
+    (tmp_path / "once").chmod(0o755)
+
+    box = make_sandbox(command=["/tools/once"], restart="always", mounts=[Bind(tmp_path, "/tools", "rw")])
 
     assert until_end(box).death.exit_code == 127
 

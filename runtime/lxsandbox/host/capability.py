@@ -27,6 +27,8 @@ NAMES = (
     "sub-ids",
     "proc-mount",
     "netns",
+    "veth",
+    "bridge",
     "nftables",
     "tbf",
     "netem",
@@ -36,6 +38,7 @@ NAMES = (
     *CGROUP_LIMITS,
     "clone-into-cgroup",
     "disk-kind",
+    "egress",
 )
 
 # Without these no sandbox starts; without another one something is slower, or refused by name when it is asked for.

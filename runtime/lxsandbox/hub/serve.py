@@ -6,7 +6,8 @@ import socket
 import time
 
 from lxsandbox import wire
-from lxsandbox.hub import links
+from lxsandbox.hub import egress, links
+from lxsandbox.hub.egress import Egress
 from lxsandbox.hub.faults.operations import OPERATIONS as FAULT_OPERATIONS
 from lxsandbox.hub.members import Member, Network, Port
 from lxsandbox.hub.names import Names
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Hub", "main"]
 
 # What each part of the hub can be asked for, by the name that the message has as `op`.
-OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS, **FAULT_OPERATIONS}
+OPERATIONS: "dict[str, Operation]" = {**links.OPERATIONS, **FAULT_OPERATIONS, **egress.OPERATIONS}
 
 _FIRST_INDEX = 1 << 16  # of the links made here; see links._plug
 _SWEEP_SECONDS = 0.3  # after the last that left
@@ -44,6 +45,8 @@ class Hub:
         self.on_ended: list[Callable[[Network], None]] = []
         self.names = Names(self)
         self.faults: Faults | None = None  # made with the first
+        self.egress: Egress = Egress(self)
+        self.names.elsewhere = self.egress.questions.ask
         self._poll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
         self._index = _FIRST_INDEX
@@ -67,12 +70,20 @@ class Hub:
     def forget(self, member: Member) -> None:
         """Close all that is held of a sandbox: its network namespace cannot end before."""
         self.names.end(member)
+        self.egress.close(member.box)
         self.members.pop(member.box, None)
         os.close(member.netns)
 
     def sweep_later(self) -> None:
         """Something has left, and is to be deleted when there is time."""
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+
+    def tell(self, event: "dict[str, Any]") -> None:
+        """Tell the service what it has not asked for; one that has gone needs no news."""
+        try:
+            wire.send(self.control, event)
+        except OSError:
+            pass
 
     def serve(self) -> None:
         """Until the service closes its end."""
@@ -110,6 +121,11 @@ class Hub:
             }  # fmt: skip
         except OSError as error:
             answer["error"] = {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error)}
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one request must not take all networks down
+            answer["error"] = {
+                "kind": "SandboxError", "message": f"the hub cannot do {request['op']!r}: {error!r}",
+                "hint": "please report it", "capability": "",
+            }  # fmt: skip
         finally:
             for fd in fds:
                 os.close(fd)
@@ -125,7 +141,12 @@ def main(control: int) -> None:
     sock = socket.socket(fileno=control)
     sock.set_inheritable(False)
     _quiet_links()
-    Hub(sock).serve()
+    _leave_frames_alone()
+    hub = Hub(sock)
+    try:
+        hub.serve()
+    finally:
+        hub.egress.let_go()
 
 
 def _quiet_links() -> None:
@@ -136,3 +157,14 @@ def _quiet_links() -> None:
         return  # no IPv6, or a read-only /proc/sys: then it has link-local addresses that nobody uses
     with os.fdopen(fd, "wb") as file:
         file.write(b"1")
+
+
+def _leave_frames_alone() -> None:
+    """With br_netfilter, frames on a bridge pass the rules for routed packets too: no business of theirs, and slower."""
+    for name in ("iptables", "ip6tables", "arptables"):
+        try:
+            fd = os.open(f"/proc/sys/net/bridge/bridge-nf-call-{name}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # no br_netfilter, or a read-only /proc/sys: then the rules let them pass
+        with os.fdopen(fd, "wb") as file:
+            file.write(b"0")

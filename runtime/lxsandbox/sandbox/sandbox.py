@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal as signals
-import socket
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +28,7 @@ from lxsandbox.sandbox.network import addresses_from_wire
 from lxsandbox.sandbox.own_command import OwnCommand
 from lxsandbox.sandbox.path import SandboxPath
 from lxsandbox.sandbox.process import Process, start_process
-from lxsandbox.sandbox.sockets import connect_port
+from lxsandbox.sandbox.reach import Reach
 from lxsandbox.sandbox.stats import Stats
 from lxsandbox.sandbox.waiting import Waiting
 from lxsandbox.spec import SandboxSpec
@@ -43,7 +42,7 @@ __all__ = ["Sandbox"]
 _UPDATABLE = ("cpus", "io", "memory", "pids", "swap")
 
 
-class Sandbox(OwnCommand, Waiting):
+class Sandbox(OwnCommand, Reach, Waiting):
     """A running throwaway container; a context manager that closes it.
 
     `Sandbox(image="host", **fields)` takes the fields of `SandboxSpec`. Limits that are named here must hold, else
@@ -213,10 +212,6 @@ class Sandbox(OwnCommand, Waiting):
         """Copy a file or folder of the sandbox to `dst` on the host, or into it where it is a folder. Links in it stay links."""
         copy_out(self._control, src, dst)
 
-    def connect(self, port: int, *, timeout: float | None = 10) -> socket.socket:
-        """A TCP connection to `port` on the sandbox's loopback. Raises ConnectionRefusedError, TimeoutError, SpecError."""
-        return connect_port(self._control, port, timeout)
-
     def stats(self) -> Stats:
         """What the sandbox has used so far. After `close()` the last of it is `final_stats`."""
         return Stats.from_json(self._control.service("stats")["stats"])
@@ -243,13 +238,13 @@ class Sandbox(OwnCommand, Waiting):
     def fork(self) -> Sandbox:
         """Another sandbox with the same files: a snapshot of this one, and a sandbox of the same spec over it.
 
-        Its main command starts anew, and so do mounts: what was written to one is there as far as `diff()` lists it. It has
-        no name but its id. Close it as any other; one that is forked from a fixture's sandbox is closed with that. Raises as
-        `snapshot` does.
+        Its main command starts anew, and so do mounts: what was written to one is there as far as `diff()` lists it. It has no
+        name but its id, and its `ports` lie at free ports of the host. Close it as any other; one that is forked from a fixture's
+        sandbox is closed with that. Raises as `snapshot` does.
         """
         image = self.snapshot()
         connection = None if self._shares_default else self._control.connection
-        spec = replace(self.spec, image=image.reference, name=None)
+        spec = replace(self.spec, image=image.reference, name=None, ports=list(self.spec.ports))
         forked = type(self).from_spec(spec, required=self._required, connection=connection, keep=self._keep)
         if self._keep is not None:
             self._keep(forked)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["HOSTS", "NETWORKS", "Free", "Subnet"]
 
-NETWORKS = 4096  # of 10.192.0.0/10, with 22 bits each
+NETWORKS = 4094  # of 10.192.0.0/10, with 22 bits each; the last two are the links and the outlet of egress
 _FIRST_IPV4 = 0x0AC00000
 _SIZE = 1024
 _HUB = 1

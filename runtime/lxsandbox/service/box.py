@@ -205,6 +205,13 @@ class Box:
             raise getattr(errors, error["kind"], SandboxError)(error["message"], hint=error.get("hint", ""))
         return message, passed
 
+    def lend_channel(self) -> socket.socket:
+        """A channel to init, the caller's from now on. Init has it once it reads on, which one that is paused does later."""
+        ours, theirs = wire.pair()
+        with theirs:
+            self._control.send({"id": 0, "op": "channel"}, [theirs.fileno()])
+        return ours
+
     async def hold_uppers(self) -> None:
         """Get hold of `uppers`. Before it is frozen: then init answers nothing. Raises SandboxDied."""
         if not self.uppers:

@@ -34,7 +34,8 @@ class HubLink:
 
     def __init__(self, spawner: SpawnerLink, on_lost: Callable[[], None]) -> None:
         self._spawner = spawner
-        self._on_lost = on_lost
+        self.on_lost = [on_lost]  # called when it has died
+        self.on_event: dict[str, Callable[[wire.Message], None]] = {}  # what it says unasked, by kind
         self._socket: MessageSocket | None = None
         self._waiting: dict[int, asyncio.Future[wire.Message]] = {}
         self._next = 0
@@ -44,10 +45,14 @@ class HubLink:
 
     async def ask(self, op: str, fds: Sequence[int] = (), **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its answer. Raises OSError as the hub met it, SandboxError."""
+        await self.start()
+        return await self._ask(op, fds, fields)
+
+    async def start(self) -> None:
+        """Start the hub unless there is one. Raises OSError, SandboxError."""
         async with self._starting:
             if self._socket is None:
                 await self._start()
-        return await self._ask(op, fds, fields)
 
     async def ask_living(self, op: str, **fields: Any) -> dict[str, Any]:
         """The same, of a hub that runs: none is started, and nothing is asked of none."""
@@ -82,6 +87,9 @@ class HubLink:
     def _answered(self, message: wire.Message, fds: list[int]) -> None:
         for fd in fds:
             os.close(fd)  # it passes none
+        if "event" in message:
+            self.on_event[message["event"]](message)
+            return
         future = self._waiting.pop(message["id"], None)
         if future is not None and not future.done():
             future.set_result(message)
@@ -93,7 +101,8 @@ class HubLink:
         for future in waiting.values():
             if not future.done():
                 future.set_exception(HubDied())
-        self._on_lost()
+        for lost in self.on_lost:
+            lost()
 
     def _reap(self) -> None:
         """Its socket is closed, so it has ended or is about to."""

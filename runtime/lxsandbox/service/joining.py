@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from lxsandbox.service.box import Box
+from lxsandbox.service.egress import Egress, wants_egress
 from lxsandbox.service.networks import Networks
 from lxsandbox.spec import SandboxSpec
 
@@ -15,16 +16,19 @@ __all__ = ["Joining"]
 class Joining:
     """Begun as soon as there is a network namespace. What is joined while the build fails is left with the end of the box."""
 
-    def __init__(self, networks: Networks, spec: SandboxSpec, owner: object, start: Callable[[Box], None]) -> None:
+    def __init__(
+        self, networks: Networks, egress: Egress, spec: SandboxSpec, owner: object, start: Callable[[Box], None]
+    ) -> None:
         """`start` is called with a sandbox that is in all its networks: with one that joins none, at once."""
         self._networks = networks
+        self._egress = egress
         self._spec = spec
         self._owner = owner
         self._start = start
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, box: Box) -> None:
-        if self._spec.networks:
+        if self._spec.networks or wants_egress(self._spec):
             self._task = asyncio.get_running_loop().create_task(self._join(box))
             self._task.add_done_callback(_seen)
         else:
@@ -32,6 +36,7 @@ class Joining:
 
     async def _join(self, box: Box) -> None:
         await self._networks.join(box, self._spec, self._owner)
+        await self._egress.join(box, self._spec)
         if not box.ending:
             self._start(box)
 

@@ -12,7 +12,9 @@ from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
 from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
+from lxsandbox.service.egress import Egress
 from lxsandbox.service.factory import Factory
+from lxsandbox.service.forwards import Forwards
 from lxsandbox.service.images import Images
 from lxsandbox.service.joining import Joining
 from lxsandbox.service.networks import Networks
@@ -35,6 +37,7 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.forwards = Forwards(name)
         self.readiness = Readiness()
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
@@ -42,6 +45,7 @@ class Run:
         self.images = Images(factory)
         self.snapshots = Snapshots(factory, self.images)
         self.networks = Networks(factory.spawner)
+        self.egress = Egress(self.networks.hub)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -87,11 +91,12 @@ class Run:
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         made = await self._prepare(spec, owner)
-        joining = Joining(self.networks, made.spec, owner, lambda box: self._start(box, made, owner))
+        joining = Joining(self.networks, self.egress, made.spec, owner, lambda box: self._start(box, made, owner))
         box, pooled = await self._built(made, limits, joining.begin)
         try:
             await joining.done()
             await box.started()
+            await self.forwards.publish(box)
             await self._ready(box)
         except BaseException:
             box.end(Death(reason="failed"))
@@ -130,7 +135,7 @@ class Run:
 
         Raises SandboxError; `old` goes on then, unless it had to make room for the other.
         """
-        async with old.moving:
+        async with old.moving, self.forwards.kept(old.line):
             if old.ending or old.made is None:
                 raise SandboxDied(old.name, await old.ended)
             made = replace(old.made, spec=old.spec)
@@ -141,9 +146,11 @@ class Run:
                     await old.ended
                 box.line = old.line
                 await self.networks.pass_on(old, box)
+                await self.egress.join(box, made.spec)
                 self._start(box, made, old.owner)
                 await box.started()
                 await self._ready(box)
+                await self.forwards.moved(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
@@ -167,9 +174,11 @@ class Run:
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
         await self.pool.close()
+        await self.forwards.close()
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.egress.stop()
         await self.networks.stop()
         await self.snapshots.close()
         await self.images.close()

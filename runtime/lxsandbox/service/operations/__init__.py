@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lxsandbox.service.operations import faults, images, main_commands, networks, of_the_run, readiness, sandboxes
+from lxsandbox.service.operations import faults, forwards, images, main_commands, networks, of_the_run, readiness, sandboxes
 from lxsandbox.service.operations.operation import Operation
 
 __all__ = ["OPERATIONS"]
@@ -12,6 +12,7 @@ OPERATIONS: dict[str, Operation] = {
     **main_commands.OPERATIONS,
     **readiness.OPERATIONS,
     **networks.OPERATIONS,
+    **forwards.OPERATIONS,
     **faults.OPERATIONS,
     **images.OPERATIONS,
     **of_the_run.OPERATIONS,

@@ -122,6 +122,7 @@ async def _end(client: Client, box: Box, death: Death) -> Death:
     box.end(death)
     box.count_last()
     ended = await box.wait_ended(_SETTLE_SECONDS)
+    await client.run.forwards.settled(box)
     client.peak_bytes = max(client.peak_bytes, box.peak_bytes or 0)
     return ended
 
