@@ -12,7 +12,7 @@ import leaks
 import needs
 import pytest
 
-from pytest_lxsandbox import workers
+from pytest_lxsandbox import session, workers
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +34,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def nothing_is_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
     """Fails a test after which there is more than before. Set up first of a test's own fixtures, so torn down last."""
     session_run = workers.run_name(pytestconfig)
+    if leaks.SHARED_RUN:
+        session._run_of(pytestconfig)  # now: whether another worker has begun the run says nothing of this one's connection
     before = leaks.Holdings.now(session_run)
     yield
     left = leaks.left_behind(before, session_run)

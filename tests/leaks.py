@@ -28,6 +28,9 @@ PR_SET_CHILD_SUBREAPER = 36
 PF_KTHREAD = 0x00200000  # include/linux/sched.h, in the flags of proc_pid_stat(5)
 # Hundreds, which would be read after each test. Their numbers come again only when the kernel is through with all others.
 _kernel_threads: set[str] = set()
+# What a process that has not exec'ed since was found to be: its depth and its command, each a file of /proc to read.
+_known: dict[tuple[bytes, ...], tuple[int, bytes]] = {}
+_MOST_KNOWN = 10_000
 SERVICE = b"lxsandbox.service"
 # Under xdist the workers share one service, so what it holds says nothing about this worker's test.
 SHARED_RUN = "PYTEST_XDIST_WORKER" in os.environ
@@ -156,28 +159,41 @@ def _processes() -> Iterator[Process]:
                 if int(fields[6]) & PF_KTHREAD:
                     _kernel_threads.add(name)
                     continue
-                status = _read(f"/proc/{name}/status")
-                command = _read(f"/proc/{name}/cmdline")
+                depth, command = _depth_and_command(name, fields)
             except OSError:
                 continue  # it has just ended
-            namespaces = next((line for line in status.splitlines() if line.startswith(b"NSpid:")), b"NSpid: 0")
             yield Process(
                 pid=int(name),
                 state=fields[0].decode(),
                 parent=int(fields[1]),
                 started=int(fields[19]),
-                depth=len(namespaces.split()) - 1,
+                depth=depth,
                 command=command or stat.split(b"(", 1)[1].rpartition(b")")[0],
             )
+
+
+def _depth_and_command(name: str, fields: list[bytes]) -> tuple[int, bytes]:
+    """As they are now, or were when it had the same start and the same arguments, by where they lie (proc_pid_stat(5))."""
+    key = (name.encode(), fields[19], *fields[45:49])
+    found = _known.get(key)
+    if found is None:
+        status = _read(f"/proc/{name}/status")
+        namespaces = next((line for line in status.splitlines() if line.startswith(b"NSpid:")), b"NSpid: 0")
+        found = len(namespaces.split()) - 1, _read(f"/proc/{name}/cmdline")
+        if fields[45] != b"0":  # else nothing tells an exec: somebody else's, or a zombie
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[key] = found
+    return found
 
 
 def _read(path: str) -> bytes:
     """A file of /proc, all of it: not by way of pathlib and a decoder, which take longer than the kernel."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(fd, 1 << 16)
-        while block := os.read(fd, 1 << 16):
-            data += block
+        data = block = os.read(fd, 1 << 16)
+        while len(block) == 1 << 16:  # less is the end, and half of the time it takes
+            data += (block := os.read(fd, 1 << 16))
         return data
     finally:
         os.close(fd)
@@ -226,6 +242,11 @@ def _kept_by_the_session(table: dict[int, Process], ours: set[int], session_run:
 
 def reap_adopted() -> None:
     """Take the exit status of adopted orphans that have ended; a child that somebody here still waits for is left alone."""
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return  # as nearly always: not one has
+    except ChildProcessError:
+        return
     ended = [process.pid for process in _processes() if process.parent == os.getpid() and process.state == "Z"]
     if not ended:
         return
@@ -242,10 +263,18 @@ def _mounts() -> Iterator[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    for folder, below, _ in os.walk("/sys/fs/cgroup"):
+    waiting = ["/sys/fs/cgroup"]
+    while waiting:
+        folder = waiting.pop()
         if "lxsandbox-" in folder:
             yield folder
-        below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
+        try:
+            # A folder with two links has none below: its dozens of files need not be listed, which is what takes the time.
+            if os.stat(folder).st_nlink != 2:
+                with os.scandir(folder) as entries:
+                    waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # it has just gone
 
 
 def _descriptors() -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import select
 import shutil
 import subprocess
 import uuid
@@ -20,8 +21,8 @@ import pytest
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "qemu-img", "runc",
-    "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "pasta", "qemu-img",
+    "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -109,6 +110,34 @@ def _id_range() -> bool:
     return _succeeds("unshare", "--user", "--map-root-user", "--map-auto", "true")
 
 
+def _egress() -> bool:
+    """A way to the world, and a program that makes its tap in a network namespace of this user's."""
+    users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    if not _succeeds("ip", "route", "get", "198.51.100.1") or not shutil.which("slirp4netns", path=_path()):
+        return False
+    with subprocess.Popen(["unshare", *users, "--net", "sh", "-c", "echo; exec sleep 20"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        try:
+            return holder.stdout.readline() == b"\n" and _makes_tap(holder.pid)
+        finally:
+            holder.kill()
+
+
+def _makes_tap(pid: int) -> bool:
+    users = [] if os.geteuid() == 0 else [f"--userns-path=/proc/{pid}/ns/user"]
+    ready, told = os.pipe()
+    command = ["slirp4netns", f"--ready-fd={told}", *users, "--netns-type=path", f"/proc/{pid}/ns/net", "probe0"]
+    with (
+        os.fdopen(ready, "rb") as said,
+        subprocess.Popen(command, pass_fds=[told], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program,
+    ):
+        os.close(told)
+        try:
+            return bool(select.select([said], [], [], PROBE_SECONDS)[0]) and said.read(1) == b"1"
+        finally:
+            program.kill()
+
+
 def _libseccomp() -> bool:
     try:
         ctypes.CDLL("libseccomp.so.2")
@@ -179,6 +208,7 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "id-range": _id_range,
     "newuidmap": lambda: _id_range() and shutil.which("newuidmap", path=_path()) is not None,
     "libseccomp": _libseccomp,
+    "egress": _egress,
     "cgroup-memory": _cgroup("memory", "memory.limit_in_bytes"),
     "cgroup-pids": _cgroup("pids", "pids.max"),
     "cgroup-cpu": _cgroup("cpu", "cpu.cfs_quota_us"),

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from lxsandbox.errors import HostUnsupported, ImageError, SandboxDied, SandboxError
     from lxsandbox.image import Image
     from lxsandbox.sandbox.changes import Change
+    from lxsandbox.sandbox.network import Network
     from lxsandbox.sandbox.path import SandboxPath
     from lxsandbox.sandbox.process import Process
     from lxsandbox.sandbox.sandbox import Sandbox
@@ -23,6 +24,7 @@ __all__ = [
     "Image",
     "ImageError",
     "Log",
+    "Network",
     "Port",
     "Process",
     "Sandbox",
@@ -45,6 +47,7 @@ _HOMES = {
     "Image": "lxsandbox.image",
     "ImageError": "lxsandbox.errors",
     "Log": "lxsandbox.conditions",
+    "Network": "lxsandbox.sandbox.network",
     "Port": "lxsandbox.conditions",
     "Process": "lxsandbox.sandbox.process",
     "Sandbox": "lxsandbox.sandbox.sandbox",

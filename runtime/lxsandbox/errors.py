@@ -72,6 +72,7 @@ class Death:
 
     `reason` is one of `exit` (its main command ended), `signal`, `oom`, `timeout` (the spec's `timeout`), `closed`,
     `killed` (by `kill()` or `stop()`), `reset` (another took its place), `failed` (it never started), `lost` (the service died).
+    `restarts`: how often its main command was started again before, as the spec's `restart` has it.
     """
 
     reason: str
@@ -80,6 +81,7 @@ class Death:
     memory_limit_bytes: int | None = None
     memory_peak_bytes: int | None = None
     timeout_seconds: float | None = None
+    restarts: int = 0
     log_tail: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -88,9 +90,9 @@ class Death:
     def __str__(self) -> str:
         match self.reason:
             case "exit":
-                return f"its main command exited with code {self.exit_code}"
+                return f"its main command exited with code {self.exit_code}{self._tries()}"
             case "signal":
-                return f"killed by signal {self.signal}"
+                return f"killed by signal {self.signal}{self._tries()}"
             case "oom":
                 return f"killed: out of memory, limit {_mib(self.memory_limit_bytes)}, peak {_mib(self.memory_peak_bytes)}"
             case "timeout":
@@ -105,6 +107,10 @@ class Death:
                 return "the service that held it has died"
             case _:
                 return self.reason
+
+    def _tries(self) -> str:
+        times = "once" if self.restarts == 1 else f"{self.restarts} times"
+        return f", after it was restarted {times}" if self.restarts else ""
 
 
 class SandboxDied(SandboxError):

@@ -13,15 +13,17 @@ from typing import Any, Literal, cast, get_args
 
 from lxsandbox.arguments import check_absolute, check_args, check_env, check_path
 from lxsandbox.conditions import Condition, check_condition, condition_from_json
+from lxsandbox.egress import check_egress
 from lxsandbox.errors import SpecError
 from lxsandbox.image import Image
+from lxsandbox.membership import HOST_NAME, check_aliases, network_names
+from lxsandbox.ports import parse_ports
+from lxsandbox.restarts import RestartPolicy
 from lxsandbox.units import UNLIMITED, parse_size
 
 __all__ = ["Bind", "Limits", "SandboxSpec", "Tmpfs", "field_names"]
 
 BindMode = Literal["ro", "rw", "copy"]
-# hostname(7) and RFC 1123: labels of letters, digits and hyphens; the kernel's own bound is 64 bytes.
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _RLIMITS = frozenset({"core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack"})
 
 
@@ -80,9 +82,13 @@ class SandboxSpec:
     Sizes (`memory swap disk io`) take bytes or text (`"256M"`, `"1.5GiB"`), and `"max"` for no bound. `io` is bytes a second,
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
-    inside. `ready` is a condition such as `Port(5432)`: a start returns when it holds, and fails with NotReady when it does not
-    within 30 seconds. An `Image` given as `image` becomes its reference. Raises SpecError when made with anything that makes no
-    sense.
+    inside. Each of `networks`, joined in this order, is an interface and an address; in there the sandbox is known by its
+    `name`, its `hostname` and `aliases`. `ports` are those of the sandbox, or unix sockets in it, with the port of 127.0.0.1
+    where each is to be had (None: a free one): `{8080: 80, "53/udp": None, "/run/it.sock": 9000}`. `restart` is what happens
+    when the main command has ended: "no" (default: the sandbox ends with it), "on-failure", "on-failure:N" (N restarts at most)
+    or "always". `ready` is a condition such as `Port(5432)`: a start returns when it holds, and fails with NotReady when it
+    does not within 30 seconds. An `Image` given as `image` becomes its reference, and a `Network` its name. Raises
+    SpecError when made with anything that makes no sense.
     """
 
     image: str = "host"
@@ -103,6 +109,10 @@ class SandboxSpec:
     rlimits: Mapping[str, int] = field(default_factory=dict[str, int])
     timeout: float | None = None
     network: Literal["isolated", "host"] = "isolated"
+    networks: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+    ports: Mapping[int | str, int | None] | Sequence[int | str] = field(default_factory=dict[int | str, int | None])
+    egress: bool | Sequence[str] = False
     mounts: Sequence[Bind | Tmpfs] = ()
     read_only: bool = False
     devices: Sequence[str] = ()
@@ -110,6 +120,7 @@ class SandboxSpec:
     seccomp: str = "default"
     sysctls: Mapping[str, str] = field(default_factory=dict[str, str])
     nesting: bool = False
+    restart: str = "no"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     ready: Condition | None = None
 
@@ -166,7 +177,7 @@ def _check_texts(spec: SandboxSpec) -> None:
     if spec.cwd is not None and not check_path(spec.cwd, "cwd").startswith("/"):
         raise SpecError(f"cwd={spec.cwd!r} must be an absolute path in the sandbox")
     for what, name in (("hostname", spec.hostname), ("name", spec.name)):
-        if name is not None and (not isinstance(name, str) or len(name) > 64 or not _HOSTNAME.fullmatch(name)):
+        if name is not None and (not isinstance(name, str) or len(name) > 64 or not HOST_NAME.fullmatch(name)):
             raise SpecError(
                 f"{what}={name!r} is not a host name", hint="letters, digits, '-' and '.', 64 at most, see hostname(7)"
             )
@@ -230,9 +241,22 @@ def _check_choices(spec: SandboxSpec) -> None:
         raise SpecError(f"seccomp={spec.seccomp!r} is unknown", hint='use "default", "unconfined", or the path of a profile')
 
 
+def _check_restart(spec: SandboxSpec) -> None:
+    RestartPolicy.parse(spec.restart)
+
+
 def _check_ready(spec: SandboxSpec) -> None:
     if spec.ready is not None:
         check_condition(spec.ready, what="ready")
+
+
+def _check_networks(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "networks", network_names(spec.networks))
+    object.__setattr__(spec, "aliases", check_aliases(spec.aliases))
+    if spec.network == "host" and (spec.networks or spec.aliases):
+        raise SpecError('network="host" goes with no networks= and no aliases=', hint="leave one of them out")
+    if spec.aliases and not spec.networks:
+        raise SpecError("aliases= are names in networks, and there are no networks=", hint="name the networks that it joins")
 
 
 def _check_lists(spec: SandboxSpec) -> None:
@@ -253,6 +277,10 @@ def _check_lists(spec: SandboxSpec) -> None:
             )
 
 
+def _check_egress(spec: SandboxSpec) -> None:
+    check_egress(spec.egress, spec.network)
+
+
 def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     """`{"add": [...], "drop": [...]}`, as container tools write it, in the form of a list."""
     lists = (changes.get("add", []), changes.get("drop", []))
@@ -261,4 +289,13 @@ def _capability_list(changes: Mapping[str, Any]) -> list[str]:
     return [f"+{name}" for name in lists[0]] + [f"-{name}" for name in lists[1]]
 
 
-_CHECKS = (_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_lists, _check_ready)
+def _check_ports(spec: SandboxSpec) -> None:
+    object.__setattr__(spec, "ports", parse_ports(spec.ports))
+    if spec.network == "host" and spec.ports:
+        raise SpecError("with network='host' its ports are those of the host", hint="leave ports= out")
+
+
+_CHECKS = (
+    *(_check_texts, _check_commands, _check_env, _check_numbers, _check_choices, _check_networks),
+    *(_check_restart, _check_lists, _check_ready, _check_ports, _check_egress),
+)

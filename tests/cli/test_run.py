@@ -188,3 +188,31 @@ def test_all_that_was_printed_to_a_terminal_is_shown(terminal: Callable[..., Any
 def _facts(command: Command, name: str) -> dict[str, Any]:
     listed: list[dict[str, Any]] = json.loads(command("ps", "--json").stdout)
     return next(each for each in listed if each["name"] == name)
+
+
+def test_a_command_is_run_again_as_its_policy_says(lxsandbox_command: Command) -> None:
+    script = "echo x >> /tries; cat /tries | tr -d '\\n'; echo; [ $(wc -l < /tries) -ge 3 ] || exit 4"
+    done = lxsandbox_command("run", "--restart", "on-failure", "host", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, "x\nxx\nxxx\n")
+
+    done = lxsandbox_command("run", "--restart", "on-failure:1", "host", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (4, "x\nxx\n")
+
+
+def test_a_policy_that_is_none_is_a_mistake(lxsandbox_command: Command) -> None:
+    done = lxsandbox_command("run", "--restart", "sometimes", "host", "--", "true")
+    assert done.returncode == 125
+    assert "sometimes" in done.stderr
+    assert "on-failure:N" in done.stderr
+
+
+def test_ctrl_c_ends_what_is_run_again_for_ever(lxsandbox_process: Callable[..., subprocess.Popen[str]]) -> None:
+    process = lxsandbox_process("run", "--restart", "always", "host", "--", "sh", "-c", "echo up; exit 1")
+    assert process.stdout is not None
+    for _ in range(5):
+        assert process.stdout.readline() == "up\n"
+
+    process.send_signal(signal.SIGINT)
+
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")

@@ -12,7 +12,7 @@ from lxsandbox.cli.output import age_of, json_option, print_json, print_table
 
 __all__ = ["ps"]
 
-_COLUMNS = ("ID", "NAME", "IMAGE", "STATE", "PID", "OWNER", "AGE", "MEMORY", "COMMAND", "RUN")
+_COLUMNS = ("ID", "NAME", "IMAGE", "STATE", "PID", "OWNER", "AGE", "MEMORY", "NETWORKS", "PORTS", "COMMAND", "RUN")
 
 
 @click.command(short_help="List the sandboxes that run now.")
@@ -29,8 +29,30 @@ def ps(as_json: bool) -> None:
 
 
 def _row(facts: dict[str, Any], run: str) -> tuple[str, ...]:
-    texts = tuple(_text(facts.get(name)) for name in ("id", "name", "image", "state", "pid", "owner"))
-    return (*texts, age_of(facts["created"]), _size(facts.get("memory_bytes")), _command(facts.get("command")), run)
+    texts = [_text(facts.get(name)) for name in ("id", "name", "image")]
+    texts += [_state(facts), _text(facts.get("pid")), _text(facts.get("owner"))]
+    texts += [age_of(facts["created"]), _size(facts.get("memory_bytes"))]
+    return (*texts, _networks(facts.get("networks")), _ports(facts.get("ports")), _command(facts.get("command")), run)
+
+
+def _state(facts: dict[str, Any]) -> str:
+    restarts = facts.get("restarts")
+    return f"{facts['state']} ({restarts} restart{'s' * (restarts != 1)})" if restarts else str(facts["state"])
+
+
+def _networks(networks: dict[str, list[str]] | None) -> str:
+    """The name of each and the address on it; the first address alone, `--json` has all."""
+    return ", ".join(f"{name}={next(iter(addresses), '')}" for name, addresses in (networks or {}).items()) or "-"
+
+
+def _ports(ports: list[dict[str, Any]] | None) -> str:
+    """As container tools write it."""
+    return ", ".join(_forward(each) for each in ports or ()) or "-"
+
+
+def _forward(forward: dict[str, Any]) -> str:
+    host, port = forward["address"]
+    return f"{f'[{host}]' if ':' in host else host}:{port}->{forward['port']}/{forward['protocol']}"
 
 
 def _text(value: Any) -> str:

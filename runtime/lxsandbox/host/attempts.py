@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lxsandbox.host.disks import disk_kind
+from lxsandbox.host.egress import egress
+from lxsandbox.host.fault_attempts import netem, nftables, tbf
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import (
@@ -146,10 +148,14 @@ _SINGLE = {
     "sub-ids": sub_ids,
     "proc-mount": proc_mount,
     "netns": _netns,
+    "nftables": nftables,
+    "tbf": tbf,
+    "netem": netem,
     "time-namespace": time_namespace,
     "seccomp": _seccomp,
     "pidfd": _pidfd,
     "disk-kind": disk_kind,
+    "egress": egress,
 }
 
 # The capabilities that an attempt answers for -> the attempt.

@@ -27,12 +27,16 @@ NAMES = (
     "sub-ids",
     "proc-mount",
     "netns",
+    "nftables",
+    "tbf",
+    "netem",
     "time-namespace",
     "seccomp",
     "pidfd",
     *CGROUP_LIMITS,
     "clone-into-cgroup",
     "disk-kind",
+    "egress",
 )
 
 # Without these no sandbox starts; without another one something is slower, or refused by name when it is asked for.

@@ -21,6 +21,9 @@ CONSEQUENCES = {
     "sub-ids": "sandboxes map a single id: files of other owners show as nobody's, and `user=`, `useradd` and `su` fail inside",
     "proc-mount": "no sandbox can have a /proc of its own",
     "netns": "no sandbox can have a network of its own",
+    "nftables": "partition(), isolate() and shape(loss=…) are refused",
+    "tbf": "shape(rate=…) is refused",
+    "netem": "shape() refuses delay, jitter, duplicate, corrupt and reorder; loss and rate work without it",
     "time-namespace": "sandboxes see the host's boot and monotonic clocks",
     "seccomp": 'system calls cannot be filtered; sandboxes are refused unless `seccomp="unconfined"`',
     "pidfd": "processes cannot be held safely; no sandbox can start",
@@ -33,6 +36,7 @@ CONSEQUENCES = {
     "cgroup-freezer": "pause(), snapshot() and --sandbox-keep are refused",
     "clone-into-cgroup": "joining a cgroup takes a write for each sandbox: starts are up to 14 ms slower",
     "disk-kind": '`scratch="disk"` and snapshots cannot be overlays there: they are refused or copied in full',
+    "egress": '`egress=` is refused: no sandbox reaches anything beyond this host but with network="host"',
 }
 
 _NEWER_KERNEL = "boot a kernel of {version} or newer (this is {kernel})"
@@ -57,6 +61,9 @@ FIXES = {
     "proc-overmounted": "start this container with `--security-opt systempaths=unconfined` (Kubernetes: `procMount: Unmasked`)",
     "netns-limit": "{sudo}sysctl -w user.max_net_namespaces=15000",
     "netns-kernel": "boot a kernel built with CONFIG_NET_NS=y (this is {kernel})",
+    "nftables-kernel": "{sudo}modprobe -a nf_tables nft_numgen   # or boot a kernel with CONFIG_NF_TABLES_BRIDGE, from 5.7 on",
+    "tbf-kernel": "{sudo}modprobe sch_tbf   # or boot a kernel built with CONFIG_NET_SCH_TBF",
+    "netem-kernel": "{sudo}modprobe sch_netem   # or boot a kernel built with CONFIG_NET_SCH_NETEM",
     "timens-kernel": _NEWER_KERNEL.replace("{version}", "5.6"),
     "libseccomp-missing": "{install}{libseccomp}",
     "seccomp-kernel": "boot a kernel built with CONFIG_SECCOMP_FILTER=y (this is {kernel})",
@@ -66,10 +73,18 @@ FIXES = {
     "clone-into-cgroup-v1": "boot with `systemd.unified_cgroup_hierarchy=1` on the kernel command line",
     "clone-into-cgroup-kernel": _NEWER_KERNEL.replace("{version}", "5.7"),
     "disk-no-upper": "export XDG_CACHE_HOME=/var/tmp/{user}   # or any folder on ext4, xfs or btrfs",
+    "outlet-missing": "{install}{outlet}",
+    "outlet-refused": "{install}{other_outlet}   # the one that is there does not work here",
+    "tun-missing": "{sudo}modprobe tun",
+    "tun-closed": "{sudo}chmod 0666 /dev/net/tun   # as udev has it by default",
+    "nftables-missing": "{sudo}modprobe -a nf_tables nft_ct nft_masq nft_reject_inet",
     "too-slow": "lxsandbox doctor   # once more, on a machine that is less busy",
     "no-answer": "{python} -I -S -c 'import ctypes, json'   # must print nothing",
     "unknown": "{sudo}dmesg | tail -n 20   # the kernel often says there why it refused",
 }
+
+# The packages of the programs of `lxsandbox.outlet`; every package manager here calls them so.
+_OUTLETS = ("slirp4netns", "passt")
 
 # Package manager -> what installs, and the names of the two packages there.
 _INSTALLERS = {
@@ -92,6 +107,7 @@ def fix_of(name: str, cause: str) -> str:
     sudo = "" if os.geteuid() == 0 else "sudo "
     install, uidmap, libseccomp = _installer()
     facts = {"sudo": sudo, "install": sudo + install, "uidmap": uidmap, "libseccomp": libseccomp}
+    facts |= {"outlet": _OUTLETS[0], "other_outlet": _OUTLETS[1] if shutil.which(_OUTLETS[0]) else _OUTLETS[0]}
     facts |= {"kernel": platform.release(), "user": _user(), "range": _free_range(), "python": "python3", "name": name}
     return FIXES.get(cause, FIXES["unknown"]).format(**facts)
 

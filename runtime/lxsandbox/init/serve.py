@@ -9,8 +9,8 @@ import signal
 import socket
 
 from lxsandbox import wire
+from lxsandbox.init import filesystem, sockets
 from lxsandbox.init.commands import Commands, Refused
-from lxsandbox.init.filesystem import OPERATIONS
 from lxsandbox.init.tree import kill_tree, signal_all
 
 TYPE_CHECKING = False  # the spawner loads this module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "os_error"]
 
 _DONTWAIT = int(socket.MSG_DONTWAIT)
+_OF_THE_ROOT = {**filesystem.OPERATIONS, **sockets.OPERATIONS}
 
 
 class Server:
@@ -37,6 +38,7 @@ class Server:
         self.poll = select.poll()
         self.poll.register(control.fileno(), select.POLLIN)
         self.main: dict[str, Any] = {"pid": None, "status": None}
+        self.main_start = 0  # the service's number for its last start
         self.log = -1
         self.operations: dict[str, Callable[[dict[str, Any], list[int], socket.socket], Reply]] = {
             "go": self._go,
@@ -46,7 +48,6 @@ class Server:
             "signal_all": self._signal_all,
             "restart": self._restart,
             "main": self._main,
-            "socket": self._socket,
             "channel": self._channel,
             "uppers": self._uppers,
         }
@@ -130,8 +131,8 @@ class Server:
 
     def _do(self, request: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
         name = request.get("op")
-        if name in OPERATIONS:
-            done: Reply = OPERATIONS[name](self.root, request)
+        if name in _OF_THE_ROOT:
+            done: Reply = _OF_THE_ROOT[name](self.root, request)
             return done
         if name in self.operations:
             return self.operations[name](request, fds, sock)
@@ -181,7 +182,7 @@ class Server:
         for pid, status, owner in self.commands.reap():
             if pid == self.main["pid"]:
                 self.main["status"] = status
-                self._answer(self.control, {"event": "main_ended", "status": status})
+                self._answer(self.control, {"event": "main_ended", "status": status, "start": self.main_start})
             elif owner is not None and owner.fileno() >= 0:
                 self._answer(owner, {"event": "exit", "pid": pid, "status": status})
 
@@ -232,9 +233,10 @@ class Server:
         signal_all(request["signal"])
         return {}
 
-    def _restart(self, _: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
+    def _restart(self, request: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
         """Kill everything but init, tell who waited for it, and start the main command again."""
         main = self.main["pid"]
+        self.main_start = request.get("start", self.main_start)
         self.main = {"pid": None, "status": None}
         signal_all(signal.SIGKILL)
         # Orphans too: what the old main command started may hold its port or lock until it has gone.
@@ -248,10 +250,6 @@ class Server:
 
     def _main(self, _: "dict[str, Any]", __: list[int], ___: socket.socket) -> "Reply":
         return dict(self.main)
-
-    def _socket(self, request: "dict[str, Any]", _: list[int], __: socket.socket) -> "Reply":
-        sock = socket.socket(request["family"], request["type"], request.get("proto", 0))
-        return {}, [sock.detach()]
 
     def _channel(self, _: "dict[str, Any]", fds: list[int], sock: socket.socket) -> "Reply":
         if sock is not self.control:

@@ -53,7 +53,7 @@ class Control:
 
     def execute(self, fds: Sequence[int], timeout: float | None = None, **fields: Any) -> tuple[CommandExit, list[int]]:
         """Start a command with `fds` as its stdin, stdout and stderr (or none, and a terminal's master comes back)."""
-        self._check_usable()
+        self.check_usable()
         channel = self.channel
         try:
             return channel.execute(fds, timeout, **fields)
@@ -96,7 +96,7 @@ class Control:
         raise SandboxDied(self.name, self.death) from None
 
     def _call(self, op: str, timeout: float | None, fields: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-        self._check_usable()
+        self.check_usable()
         channel = self.channel
         try:
             return channel.call(op, (), timeout, **fields)
@@ -109,7 +109,8 @@ class Control:
             raise SandboxDied(self.name, Death(reason="reset")) from None
         self.raise_death()
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raise what any request would raise at once: SandboxDied, or SandboxError while it is paused."""
         if self.death is not None:
             self.raise_death()
         if self.paused and not self.channel.ended:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING
 
-from lxsandbox.errors import SpecError
+from lxsandbox.ports import target_of
 
 if TYPE_CHECKING:
     from lxsandbox.sandbox.control import Control
@@ -16,15 +17,17 @@ _LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 def connect_port(control: Control, port: object, timeout: float | None) -> socket.socket:
-    """A TCP connection to `port` on the sandbox's loopback, IPv4 before IPv6; `timeout` seconds stay set on it.
+    """A TCP connection to `port` on the sandbox's loopback, IPv4 before IPv6, or to the unix socket of that absolute path.
 
-    Raises ConnectionRefusedError where nothing listens, TimeoutError, and SpecError for a number that is no port.
+    `timeout` seconds stay set on it. Raises ConnectionRefusedError where nothing listens, TimeoutError, and SpecError for what
+    is neither a port nor such a path.
     """
-    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-        raise SpecError(f"port={port!r} is not a port", hint="a port is a whole number from 1 to 65535")
+    target = target_of(port)
+    if target.path:
+        return _connect_unix(control, target.path, timeout)
     for family, address in _LOOPBACKS:
         try:
-            return _connect(control, family, (address, port), timeout)
+            return _connect(control, family, (address, target.port), timeout)
         except TimeoutError:
             raise
         except OSError:
@@ -40,4 +43,15 @@ def _connect(control: Control, family: int, address: tuple[str, int], timeout: f
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def _connect_unix(control: Control, path: str, timeout: float | None) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=control.request_fd("connect", path=path))
+    except OSError as error:
+        if error.errno in (errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN):
+            raise ConnectionRefusedError(f"nothing takes connections at {path} in sandbox {control.name}") from error
+        raise
+    sock.settimeout(timeout)
     return sock

@@ -19,6 +19,7 @@ from lxsandbox.rootfs.plan import Plan
 from lxsandbox.rootfs.trees import open_trees
 from lxsandbox.service.failures import explain
 from lxsandbox.service.logs import Log
+from lxsandbox.service.main_command import MainCommand
 from lxsandbox.service.prepared import Prepared
 from lxsandbox.service.shapes import Shape
 from lxsandbox.service.sockets import MessageSocket
@@ -56,22 +57,23 @@ class Box:
         self.uppers: list[int] = []  # once they are held: descriptors of the folders that take what is written to its root
         self.moving = asyncio.Lock()  # held by who freezes it or lets it go on, or needs it to stay as it is
         self.ending_since = 0.0  # by the clock of the event loop; for the count of leaks
+        self.addresses: dict[str, tuple[str, str | None]] = {}  # IPv4 and IPv6, by the networks that it has joined
         self._counters = Counters()
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Death] = loop.create_future()
         self._pidfd = -1
         self._message: wire.Message | None = None  # what init was told last to become
         self._channel: socket.socket | None = None  # the client's end of its first channel, until the client has it
-        self._frozen = False  # or about to be
+        self.frozen = False  # or about to be
         self._mounts = -1  # of one that ends: keeps its mounts until its processes have gone
         self._counted = False
         self._reason: Death | None = None
         self._events: deque[wire.Message] = deque()
         self._event: asyncio.Future[None] = loop.create_future()  # done while there are events
-        self._main_done: asyncio.Future[None] = loop.create_future()  # where it may end, and the sandbox goes on
         self._answers: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.main = MainCommand(self)
         ours, self.init_end = wire.pair()
         self._control = MessageSocket(ours, self._told, lambda: None)
 
@@ -83,11 +85,7 @@ class Box:
 
     def _told(self, message: wire.Message, fds: list[int]) -> None:
         if message.get("event") == "main_ended":
-            status = message["status"]
-            if status == 0 and self._message is not None and self._message.get("may_end"):
-                self._main_done.set_result(None)
-            else:
-                self.end(Death(reason="exit", exit_code=status) if status >= 0 else Death(reason="signal", signal=-status))
+            self.main.ended(message["status"], message["start"])
         elif "event" in message:
             self._events.append(message)
             if not self._event.done():
@@ -148,6 +146,7 @@ class Box:
         self.made = made
         self.spec = made.spec
         self.name = made.spec.name or self.id
+        self.main.begin(made.spec.restart)
         if self._message is None:
             self.prime(made.message)
         elif self._message != made.message:
@@ -173,15 +172,10 @@ class Box:
         if self.log is not None:
             await self._next_event("ready")
         self.state = "running"
+        self.main.go_on()
         if self.spec.timeout is not None:
             death = Death(reason="timeout", timeout_seconds=self.spec.timeout)
             self._timer = asyncio.get_running_loop().call_later(self.spec.timeout, self.end, death)
-
-    async def main_ended(self, timeout_seconds: float | None) -> bool:
-        """Wait until its main command has ended, or all of it has; False when it has not in time."""
-        futures = (self._main_done, self.ended)
-        done, _ = await asyncio.wait(futures, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done)
 
     @property
     def stop_signal(self) -> int | None:
@@ -211,6 +205,13 @@ class Box:
             raise getattr(errors, error["kind"], SandboxError)(error["message"], hint=error.get("hint", ""))
         return message, passed
 
+    def lend_channel(self) -> socket.socket:
+        """A channel to init, the caller's from now on. Init has it once it reads on, which one that is paused does later."""
+        ours, theirs = wire.pair()
+        with theirs:
+            self._control.send({"id": 0, "op": "channel"}, [theirs.fileno()])
+        return ours
+
     async def hold_uppers(self) -> None:
         """Get hold of `uppers`. Before it is frozen: then init answers nothing. Raises SandboxDied."""
         if not self.uppers:
@@ -218,20 +219,22 @@ class Box:
 
     async def freeze(self) -> None:
         """Stop everything in it. Raises SandboxError when that cannot be done in time."""
-        self._frozen = True
+        self.frozen = True
         try:
             await asyncio.to_thread(self.cgroup.freeze)
         except BaseException:
-            self._frozen = False
+            self.frozen = False
+            self.main.go_on()
             raise
         if self.ending:
             self.thaw()  # it was told to meanwhile, and what is frozen does not
 
     def thaw(self) -> None:
         """Let everything in it go on."""
-        self._frozen = False
+        self.frozen = False
         if not self.ended.done():
             self.cgroup.thaw()
+            self.main.go_on()
 
     @property
     def ending(self) -> bool:
@@ -249,7 +252,7 @@ class Box:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            if self._frozen:
+            if self.frozen:
                 self.thaw()  # frozen tasks of v1 do not die
         elif not self.ended.done():
             self._finish(death)
@@ -306,6 +309,7 @@ class Box:
 
     def _finish(self, death: Death) -> None:
         self.state = "exited"
+        self.main.sandbox_ended()
         if self._timer is not None:
             self._timer.cancel()
         self.ended.set_result(self._with_evidence(death))
@@ -314,7 +318,10 @@ class Box:
 
     def _with_evidence(self, death: Death) -> Death:
         counters = self._counters if self._counted else self._count()
-        data: dict[str, Any] = asdict(death) | {"log_tail": self.log.tail() if self.log else ""}
+        data: dict[str, Any] = asdict(death) | {
+            "log_tail": self.log.tail() if self.log else "",
+            "restarts": self.main.restarts,
+        }
         if counters.oom_kills and (death.signal == signal.SIGKILL or death.exit_code in (137, 255)):
             data |= {
                 "reason": "oom",
@@ -342,9 +349,11 @@ class Box:
             "image": self.spec.image,
             "state": self.state,
             "pid": self.pid,
+            "restarts": self.main.restarts,
             "created": self.created,
             "memory_bytes": self.stats()["memory_bytes"],
             "labels": dict(self.spec.labels),
+            "networks": dict(self.addresses),
             "command": [*(self.spec.entrypoint or ()), *(self.spec.command or ())],
         }
 

@@ -6,12 +6,14 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lxsandbox.errors import SpecError
+from lxsandbox.restarts import RestartPolicy
 from lxsandbox.spec import SandboxSpec
 
 if TYPE_CHECKING:
     from lxsandbox.images.config import ImageConfig
 
-__all__ = ["configured", "runs_own_command", "stop_signal"]
+__all__ = ["check_restart", "configured", "runs_own_command", "stop_signal"]
 
 
 def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
@@ -32,6 +34,15 @@ def configured(spec: SandboxSpec, config: ImageConfig | None) -> SandboxSpec:
         cwd=spec.cwd if spec.cwd is not None else config.working_dir or None,
         user=spec.user if spec.user is not None else config.user or None,
     )
+
+
+def check_restart(spec: SandboxSpec) -> None:
+    """Raises SpecError where there is a policy for starting again what there is not. `spec` is configured already."""
+    if RestartPolicy.parse(spec.restart) and not spec.entrypoint and not spec.command:
+        raise SpecError(
+            f"restart={spec.restart!r} has nothing to start again: neither the spec nor the image has a command",
+            hint='give a command, such as command=["sleep", "infinity"]',
+        )
 
 
 def runs_own_command(spec: SandboxSpec, config: ImageConfig | None) -> bool:

@@ -102,6 +102,10 @@ class Log:
             if self._read < 0 or not self._take_in():
                 break
 
+    def text_from(self, place: int) -> str:
+        """What is kept from `place` on."""
+        return b"".join(self._blocks)[max(0, place - self.dropped) :].decode("utf-8", "replace")
+
     def tail(self) -> str:
         """The last lines, for a report."""
         return "\n".join(self.text().splitlines()[-_TAIL_LINES:])
@@ -114,6 +118,11 @@ class Log:
                 return bytes(block[place - start :])
             start += len(block)
         return b""
+
+    def line_after(self, place: int) -> int:
+        """Where the first line begins that is whole from `place` on, which is not before `dropped`; `place` if there is none."""
+        end = b"".join(self._blocks).find(b"\n", place - self.dropped)
+        return place if end < 0 else self.dropped + end + 1
 
     def last_lines(self, count: int) -> int:
         """The place where the last `count` lines begin, the one that is not complete among them."""

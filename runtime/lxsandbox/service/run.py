@@ -11,9 +11,13 @@ from lxsandbox.conditions import READY_SECONDS
 from lxsandbox.errors import Death, SandboxDied
 from lxsandbox.service.box import Box
 from lxsandbox.service.client import Client
-from lxsandbox.service.configured import configured, runs_own_command, stop_signal
+from lxsandbox.service.configured import check_restart, configured, runs_own_command, stop_signal
+from lxsandbox.service.egress import Egress
 from lxsandbox.service.factory import Factory
+from lxsandbox.service.forwards import Forwards
 from lxsandbox.service.images import Images
+from lxsandbox.service.joining import Joining
+from lxsandbox.service.networks import Networks
 from lxsandbox.service.pool import Pool
 from lxsandbox.service.prepared import Prepared
 from lxsandbox.service.readiness import Readiness
@@ -33,12 +37,15 @@ class Run:
         self.name = name
         self.factory = factory
         self.pool = Pool(factory)
+        self.forwards = Forwards(name)
         self.readiness = Readiness()
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
         self.images = Images(factory)
         self.snapshots = Snapshots(factory, self.images)
+        self.networks = Networks(factory.spawner)
+        self.egress = Egress(self.networks.hub)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""
@@ -47,6 +54,7 @@ class Run:
     def client_gone(self, client: Client) -> None:
         """Called when a connection has ended, for whatever reason."""
         self._clients.discard(client)
+        self.networks.owner_gone(client)
         if not any(not other.observer for other in self._clients):
             self.finished.set()
 
@@ -74,6 +82,7 @@ class Run:
         """What a sandbox of this spec is made by. Raises SandboxError."""
         image = await self.images.find(spec.image, pull=owner.pull, offline=owner.offline, lock=owner.lock)
         full = configured(spec, image.config)
+        check_restart(full)
         shape = shape_of(full, image.root, self.factory.facts, owner.visible if image.root.is_host else {})
         # The success of a command that nobody asked for ends nothing: an image's shell reads end-of-file and is done.
         more = {"may_end": runs_own_command(spec, image.config), "stop_signal": stop_signal(image.config)}
@@ -82,9 +91,12 @@ class Run:
     async def create(self, spec: SandboxSpec, limits: Limits, owner: Client) -> tuple[Box, socket.socket, bool]:
         """A running sandbox, the client's end of its first channel, and whether it came from the pool."""
         made = await self._prepare(spec, owner)
-        box, pooled = await self._built(made, limits, lambda box: self._start(box, made, owner))
+        joining = Joining(self.networks, self.egress, made.spec, owner, lambda box: self._start(box, made, owner))
+        box, pooled = await self._built(made, limits, joining.begin)
         try:
+            await joining.done()
             await box.started()
+            await self.forwards.publish(box)
             await self._ready(box)
         except BaseException:
             box.end(Death(reason="failed"))
@@ -123,7 +135,7 @@ class Run:
 
         Raises SandboxError; `old` goes on then, unless it had to make room for the other.
         """
-        async with old.moving:
+        async with old.moving, self.forwards.kept(old.line):
             if old.ending or old.made is None:
                 raise SandboxDied(old.name, await old.ended)
             made = replace(old.made, spec=old.spec)
@@ -133,9 +145,12 @@ class Run:
                     old.end(Death(reason="reset"))
                     await old.ended
                 box.line = old.line
+                await self.networks.pass_on(old, box)
+                await self.egress.join(box, made.spec)
                 self._start(box, made, old.owner)
                 await box.started()
                 await self._ready(box)
+                await self.forwards.moved(box)
             except BaseException:
                 box.end(Death(reason="failed"))
                 raise
@@ -159,9 +174,12 @@ class Run:
     async def close(self, deadline_seconds: float) -> None:
         """End and remove everything."""
         await self.pool.close()
+        await self.forwards.close()
         for box in list(self.factory.boxes.values()):
             box.end(Death(reason="closed"))
         await self.factory.settle(deadline_seconds)
+        await self.egress.stop()
+        await self.networks.stop()
         await self.snapshots.close()
         await self.images.close()
         await asyncio.to_thread(self.factory.tree.remove)
@@ -169,5 +187,9 @@ class Run:
 
 
 def _is_alone(spec: SandboxSpec) -> bool:
-    """Whether no other sandbox of this spec can do its work at the same time: a port or a folder of the host is its own."""
-    return spec.network == "host" or any(isinstance(mount, Bind) and mount.mode == "rw" for mount in spec.mounts)
+    """Whether no other can be there at the same time: addresses, or a port or a folder of the host, are its own."""
+    return (
+        spec.network == "host"
+        or bool(spec.networks)
+        or any(isinstance(mount, Bind) and mount.mode == "rw" for mount in spec.mounts)
+    )

@@ -23,6 +23,8 @@ from lxsandbox.units import UNLIMITED
 __all__ = ["Shape", "go_message", "limits_of", "shape_of"]
 
 _DEFAULT_DISK_BYTES = 256 << 20
+# What answers there is the hub (hub/names.py), where the sandbox is in a network; else nobody, which resolvers see at once.
+_RESOLVER = "nameserver 127.0.0.11\noptions ndots:0\n"
 _SHAPE_FIELDS = (
     *("image", "scratch", "disk", "network", "mounts", "read_only", "devices", "sysctls", "nesting"),
     *("hostname", "name", "capabilities", "seccomp"),
@@ -88,7 +90,7 @@ def shape_of(spec: SandboxSpec, image: ImageRoot, facts: HostFacts, visible: Map
     data = spec.as_json()
     if image.over_host and image.layers:
         known = with_layers(known, image.layers, os.path.realpath(image.store), visible)
-    root = [image.layers, image.over_host]
+    root = [image.layers, image.over_host, bool(spec.networks)]
     key = json.dumps([{name: data[name] for name in _SHAPE_FIELDS}, root, dict(visible)], sort_keys=True)
     return Shape(key, image, spec, known, visible)
 
@@ -167,10 +169,12 @@ def go_message(spec: SandboxSpec, facts: HostFacts, env: Mapping[str, str]) -> d
 
 
 def _files(spec: SandboxSpec, image: ImageRoot, hostname: str) -> list[tuple[str, str, int]]:
-    names = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
+    names = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    if not spec.networks:  # there its name stands for the addresses that others reach it by, and the hub knows them
+        names += f"127.0.1.1\t{hostname}\n"
     files = [("/etc/hostname", f"{hostname}\n", 0o644), ("/etc/hosts", names, 0o644)]
-    if spec.network == "host":
-        files.append(("/etc/resolv.conf", _read("/etc/resolv.conf"), 0o644))
+    own = spec.network == "isolated"
+    files.append(("/etc/resolv.conf", _RESOLVER if own else _read("/etc/resolv.conf"), 0o644))
     if image.is_host:
         files.append((SHADOW, shadow_text(_read("/etc/passwd")), 0o640))
     return files

@@ -91,6 +91,13 @@ class Spawner:
             _pack(request, fds[0], fds[1], fds[2:])
         return {"pid": pid}, [pidfd]
 
+    def hub(self, request: "dict[str, Any]", fds: list[int]) -> "tuple[dict[str, Any], list[int]]":
+        """The run's hub, in a network namespace of its own below this user namespace; `fds[0]` is its control socket."""
+        pid, pidfd = clone.clone3(clone.CLONE_PARENT | clone.CLONE_NEWNET)
+        if pid == 0:
+            _become_hub(fds[0], request["path"])
+        return {"pid": pid}, [pidfd]
+
     def _next(self) -> "tuple[wire.Message, list[int]] | None":
         try:
             return wire.receive(self.service)
@@ -113,6 +120,7 @@ class Spawner:
             "unpack": self.unpack,
             "inherit": self.inherit,
             "pack": self.pack,
+            "hub": self.hub,
         }
         while (received := self._next()) is not None:
             request, fds = received
@@ -193,6 +201,17 @@ def _pack(request: "dict[str, Any]", sink: int, report: int, fds: list[int]) -> 
         os.write(report, str(error).encode("utf-8", "replace")[:4096])
     finally:
         os._exit(status)
+
+
+def _become_hub(control: int, path: str) -> None:
+    """In the clone: be another program, which is none of the spawner's business, with the import path `path`."""
+    try:
+        close_all_but([0, 1, 2, control])
+        os.set_inheritable(control, True)
+        command = [sys.executable, "-P", "-S", "-m", "lxsandbox.hub", str(control)]
+        os.execve(command[0], command, {"PYTHONPATH": path, "PATH": os.defpath, "LC_ALL": "C.UTF-8"})
+    finally:
+        os._exit(127)
 
 
 def _write_maps(pid: int, id_map: str) -> None:

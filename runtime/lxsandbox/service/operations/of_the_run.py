@@ -59,7 +59,7 @@ async def _list(client: Client, _: wire.Message) -> Answer:
     owners = {box.id: getattr(box.owner, "label", "") for box in boxes}
     stock = [box for box in client.run.factory.boxes.values() if box.owner is None and not box.ending]
     return {
-        "sandboxes": [{**box.describe(), "owner": owners[box.id]} for box in boxes],
+        "sandboxes": [{**box.describe(), "owner": owners[box.id], "ports": client.run.forwards.known(box)} for box in boxes],
         "stock": [{"id": box.id, "pid": box.pid, "state": box.state} for box in stock],
     }, []
 

@@ -72,10 +72,6 @@ async def _death(client: Client, message: wire.Message) -> Answer:
     return {"death": (await box.wait_ended(_SETTLE_SECONDS)).as_json()}, []
 
 
-async def _wait_main(client: Client, message: wire.Message) -> Answer:
-    return {"ended": await client.box(message).main_ended(message.get("seconds"))}, []
-
-
 async def _stats(client: Client, message: wire.Message) -> Answer:
     return {"stats": client.box(message).stats()}, []
 
@@ -122,15 +118,11 @@ async def _diff(client: Client, message: wire.Message) -> Answer:
     return {}, [sink]
 
 
-async def _logs(client: Client, message: wire.Message) -> Answer:
-    box = client.box(message)
-    return {"text": box.log.text() if box.log is not None else ""}, []
-
-
 async def _end(client: Client, box: Box, death: Death) -> Death:
     box.end(death)
     box.count_last()
     ended = await box.wait_ended(_SETTLE_SECONDS)
+    await client.run.forwards.settled(box)
     client.peak_bytes = max(client.peak_bytes, box.peak_bytes or 0)
     return ended
 
@@ -148,16 +140,16 @@ OPERATIONS: dict[str, Operation] = {
     "close": _close,
     "kill": _kill,
     "death": _death,
-    "wait_main": _wait_main,
     "stats": _stats,
     "update": _update,
     "pause": _pause,
     "resume": _resume,
     "diff": _diff,
-    "logs": _logs,
 }
 
 
 def _introduce(box: Box) -> dict[str, Any]:
     hostname = box.spec.hostname or box.name
-    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal}
+    return {"sandbox": box.id, "name": box.name, "hostname": hostname, "pid": box.pid, "stop_signal": box.stop_signal} | {
+        "addresses": box.addresses
+    }

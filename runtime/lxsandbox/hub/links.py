@@ -1,0 +1,262 @@
+"""Bridges and the links to them: making, joining, leaving.
+
+What leaves is taken off its bridge at once, in a quarter of a millisecond. To delete a link takes the kernel 20 ms, in which it
+makes none (rtnl_lock): that is left to the end of the sandbox's namespace, and to a sweep when nothing else is to be done.
+"""
+
+import errno
+import os
+import select
+import socket
+import struct
+
+from lxsandbox.hub import netlink
+from lxsandbox.hub.members import Member, Network, Port, inside
+from lxsandbox.hub.netlink import Netlink, address_message, attribute, link_message, nested, number, peer, text
+from lxsandbox.hub.refusal import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lxsandbox.hub.serve import Hub
+
+__all__ = ["MTU", "OPERATIONS", "remove_later", "sweep", "wait_operating"]
+
+MTU = 65520  # of loopback is 65536; an IP packet has 65535 bytes at most, and the link's header is beside it
+_GROUP_LEFT = 0x6C7873  # ip-link(8): links of one group are deleted together
+_UP_SECONDS = 1.0
+_CREATE = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
+_ONE_QUEUE = number(netlink.IFLA_NUM_TX_QUEUES, 1) + number(netlink.IFLA_NUM_RX_QUEUES, 1)  # else one a processor, for nothing
+_BRIDGE_DATA = (
+    number(netlink.IFLA_BR_FORWARD_DELAY, 0),
+    number(netlink.IFLA_BR_STP_STATE, 0),
+    attribute(netlink.IFLA_BR_MCAST_SNOOPING, b"\0"),
+)
+_NO_GENERATED = nested(
+    netlink.IFLA_AF_SPEC,
+    nested(socket.AF_INET6, attribute(netlink.IFLA_INET6_ADDR_GEN_MODE, bytes([netlink.IN6_ADDR_GEN_MODE_NONE]))),
+)
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _link_local(mac: bytes) -> bytes:
+    """The address that every IPv6 link has, made of its MAC (RFC 4291, appendix A)."""
+    return b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+
+
+def make_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
+    """A bridge of its own for the network `number`."""
+    index = hub.next_index()
+    network = Network(request["number"], request["name"], f"b{index}", index, request["ipv4"], request["ipv6"])
+    kind = text(netlink.IFLA_INFO_KIND, "bridge")
+    info = nested(netlink.IFLA_LINKINFO, kind, nested(netlink.IFLA_INFO_DATA, *_BRIDGE_DATA))
+    # An address that is set stays; else the bridge's is the lowest of its ports', and changes with them.
+    address = attribute(netlink.IFLA_ADDRESS, _mac(request["mac"]))
+    message = link_message(
+        netlink.RTM_NEWLINK, _CREATE, text(netlink.IFLA_IFNAME, network.bridge), address, info, index=index, up=True
+    )
+    _ask_for_kind(hub.netlink, message, "bridge")
+    hub.networks[network.number] = network
+    return {"bridge": network.bridge, "index": index}
+
+
+def _ask_for_kind(asked: Netlink, message: netlink.Message, kind: str) -> None:
+    try:
+        asked.ask(message)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        hint = f"run `modprobe {kind}`, or boot a kernel that has it"
+        raise Refused("HostUnsupported", f"this kernel has no {kind} links", hint=hint, capability=kind) from None
+
+
+def remove_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
+    """The network ends; members that are left lose the link at once."""
+    network = hub.networks.pop(request["number"])
+    for ended in hub.on_ended:
+        ended(network)
+    ports = list(network.ports.values())
+    for port in ports:
+        _part(hub, port)
+        if not port.member.ports and not hub.egress.has(port.member.box):
+            hub.forget(port.member)
+    hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, number(netlink.IFLA_GROUP, _GROUP_LEFT), index=network.index, up=False))
+    if ports:
+        sweep(hub)
+    else:
+        hub.sweep_later()
+    return {}
+
+
+def join(hub: "Hub", request: "dict[str, Any]", fds: list[int]) -> "dict[str, Any]":
+    """The sandbox `box`, whose network namespace comes along, is plugged into networks and has its names there."""
+    member = Member(request["box"], os.dup(fds[0]), request["names"])
+    try:
+        for given in request["ports"]:
+            _plug(hub, member, given)
+        asked = inside(hub.home, member.netns, lambda: _open_inside(hub, member))
+        try:
+            for port in member.ports.values():
+                _bring_up(asked, port)
+        finally:
+            asked.close()
+        for port in member.ports.values():
+            wait_operating(hub.netlink, port.index)
+    except BaseException:
+        for port in list(member.ports.values()):
+            _part(hub, port)
+        hub.forget(member)
+        raise
+    hub.members[member.box] = member
+    return {"ports": [{"network": port.network.number, "ipv6": port.ipv6} for port in member.ports.values()]}
+
+
+def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
+    """Both ends of a new link, each where it belongs from the first: to move one later takes the kernel 40 ms."""
+    network = hub.networks[given["network"]]
+    # Far from the indexes of a sandbox: between ends of one index, linkwatch takes its time, up to a second.
+    port = Port(member, network, hub.next_index(), given)
+    there = peer(
+        text(netlink.IFLA_IFNAME, port.interface),
+        attribute(netlink.IFLA_NET_NS_FD, struct.pack("=i", member.netns)),
+        attribute(netlink.IFLA_ADDRESS, _mac(port.mac)),
+        number(netlink.IFLA_MTU, MTU),
+        _ONE_QUEUE,
+    )
+    info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
+    message = link_message(
+        netlink.RTM_NEWLINK,
+        _CREATE,
+        text(netlink.IFLA_IFNAME, port.name),
+        number(netlink.IFLA_MTU, MTU),
+        number(netlink.IFLA_MASTER, network.index),
+        _ONE_QUEUE,
+        info,
+        index=port.index,
+        up=True,
+    )
+    _ask_for_kind(hub.netlink, message, "veth")
+    member.ports[network.number] = network.ports[member.box] = port
+
+
+def _open_inside(hub: "Hub", member: Member) -> Netlink:
+    """In the sandbox's network: what is needed there."""
+    _refuse_advertisements()
+    hub.names.serve(member)
+    return Netlink()
+
+
+def _refuse_advertisements() -> None:
+    """Nobody but the hub says what addresses and routes there are; nobody is asked for them either."""
+    for name in ("default", "all"):
+        try:
+            fd = os.open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # without IPv6, or below a read-only /proc/sys: then it asks, and nobody answers
+        try:
+            os.write(fd, b"0")
+        finally:
+            os.close(fd)
+
+
+def _bring_up(asked: Netlink, port: Port) -> None:
+    body = asked.ask(link_message(netlink.RTM_GETLINK, 0, text(netlink.IFLA_IFNAME, port.interface)))[0]
+    index = int.from_bytes(body[4:8], "little")
+    ipv4 = socket.inet_aton(port.ipv4)
+    asked.ask(
+        address_message(
+            socket.AF_INET,
+            22,
+            0,
+            index,
+            attribute(netlink.IFA_LOCAL, ipv4),
+            attribute(netlink.IFA_ADDRESS, ipv4),
+            attribute(netlink.IFA_BROADCAST, ipv4[:2] + bytes([ipv4[2] | 3, 255])),
+        )
+    )
+    if port.ipv6 is not None and not _add_ipv6(asked, index, port):
+        port.ipv6 = None
+    asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=index, up=True))
+    wait_operating(asked, index)
+
+
+def _add_ipv6(asked: Netlink, index: int, port: Port) -> bool:
+    """Its own addresses, usable at once; False where the kernel or a sysctl of the sandbox has no IPv6."""
+    assert port.ipv6 is not None
+    own, local = socket.inet_pton(socket.AF_INET6, port.ipv6), _link_local(_mac(port.mac))
+    try:
+        asked.ask(
+            link_message(netlink.RTM_NEWLINK, 0, _NO_GENERATED, index=index),
+            *(
+                address_message(socket.AF_INET6, 64, netlink.IFA_F_NODAD, index, attribute(netlink.IFA_ADDRESS, address))
+                for address in (own, local)
+            ),
+        )
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def wait_operating(asked: Netlink, index: int) -> None:
+    """Until the first packet would arrive. The kernel's linkwatch says so a little later than it brings the link up."""
+    if asked.operates(index):
+        return
+    poll, tries = select.poll(), 0
+    while not asked.operates(index):
+        if tries >= _UP_SECONDS * 1000:
+            raise OSError(errno.ENETDOWN, "a new link does not come up")
+        poll.poll(1)  # nothing tells of it in a namespace that is not this process's own
+        tries += 1
+
+
+def leave(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
+    """The sandbox is no member of anything any more."""
+    member = hub.members.get(request["box"])
+    if member is not None:
+        for port in list(member.ports.values()):
+            _part(hub, port)
+        hub.forget(member)
+        hub.sweep_later()
+    return {}
+
+
+def _part(hub: "Hub", port: Port) -> None:
+    """Take a port off its bridge, for good; and first tell whoever did something to it."""
+    for left in hub.on_left:
+        left(port)
+    port.member.ports.pop(port.network.number, None)
+    port.network.ports.pop(port.member.box, None)
+    _put_down(hub, port.index, attribute(netlink.IFLA_MASTER, struct.pack("=i", 0)))
+
+
+def remove_later(hub: "Hub", index: int) -> None:
+    """A link that is on no bridge ends: nothing comes through it any more, and the next sweep deletes it."""
+    _put_down(hub, index)
+    hub.sweep_later()
+
+
+def _put_down(hub: "Hub", index: int, *more: bytes) -> None:
+    group = number(netlink.IFLA_GROUP, _GROUP_LEFT)
+    try:
+        hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, *more, group, index=index, up=False))
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # it went with its sandbox's namespace
+            raise
+
+
+def sweep(hub: "Hub") -> None:
+    """Delete what has left, and the kernel has not deleted with a namespace: one may be kept by a socket of a client."""
+    try:
+        hub.netlink.ask(link_message(netlink.RTM_DELLINK, 0, number(netlink.IFLA_GROUP, _GROUP_LEFT)))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+OPERATIONS = {"make_network": make_network, "remove_network": remove_network, "join": join, "leave": leave}

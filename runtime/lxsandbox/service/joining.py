@@ -1,0 +1,52 @@
+"""A sandbox that joins networks while its root is built: both have to be done before its main command starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from lxsandbox.service.box import Box
+from lxsandbox.service.egress import Egress, wants_egress
+from lxsandbox.service.networks import Networks
+from lxsandbox.spec import SandboxSpec
+
+__all__ = ["Joining"]
+
+
+class Joining:
+    """Begun as soon as there is a network namespace. What is joined while the build fails is left with the end of the box."""
+
+    def __init__(
+        self, networks: Networks, egress: Egress, spec: SandboxSpec, owner: object, start: Callable[[Box], None]
+    ) -> None:
+        """`start` is called with a sandbox that is in all its networks: with one that joins none, at once."""
+        self._networks = networks
+        self._egress = egress
+        self._spec = spec
+        self._owner = owner
+        self._start = start
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, box: Box) -> None:
+        if self._spec.networks or wants_egress(self._spec):
+            self._task = asyncio.get_running_loop().create_task(self._join(box))
+            self._task.add_done_callback(_seen)
+        else:
+            self._start(box)
+
+    async def _join(self, box: Box) -> None:
+        await self._networks.join(box, self._spec, self._owner)
+        await self._egress.join(box, self._spec)
+        if not box.ending:
+            self._start(box)
+
+    async def done(self) -> None:
+        """Wait until it has been told to start. Raises SandboxError."""
+        if self._task is not None:
+            await self._task
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """What went wrong is of no interest where the build failed before."""
+    if not task.cancelled():
+        task.exception()
