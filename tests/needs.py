@@ -23,8 +23,8 @@ from lxsandbox.host import probe
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "debugfs", "dig", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "pasta",
-    "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "busybox", "bwrap", "debugfs", "dig", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "nft", "nsenter",
+    "openssl", "pasta", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -104,6 +104,11 @@ def _overlayfs() -> bool:
 
 def _tmpfs_xattrs() -> bool:
     return _in_user_namespace(_OVERLAY.format(upper="tmpfs", options="userxattr,"), "/mnt")
+
+
+def _in_user_network(*command: str) -> bool:
+    tool = shutil.which(command[0], path=_path())
+    return tool is not None and _succeeds("unshare", "--user", "--map-root-user", "--net", tool, *command[1:])
 
 
 def _id_range() -> bool:
@@ -218,6 +223,9 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "bridge": lambda: _link_can_be_made("bridge"),
     "newuidmap": lambda: _id_range() and shutil.which("newuidmap", path=_path()) is not None,
     "libseccomp": _libseccomp,
+    "nftables": lambda: _in_user_network(
+        "nft", "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
+    ),
     "egress": _egress,
     "cgroup-memory": _cgroup("memory", "memory.limit_in_bytes"),
     "cgroup-pids": _cgroup("pids", "pids.max"),

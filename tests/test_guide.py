@@ -12,7 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What a block asks for, and what the host must have for it.
-NEEDS = {"memory=": "cgroup-memory", "pids=": "cgroup-pids", "user=": "id-range", '"rm"': "id-range", '"busybox"': "busybox"}
+NEEDS = {
+    "memory=": "cgroup-memory",
+    "pids=": "cgroup-pids",
+    "user=": "id-range",
+    "egress=": "egress",
+    '"rm"': "id-range",
+    '"busybox"': "busybox",
+}
 
 
 def blocks(page: Path) -> list[str]:

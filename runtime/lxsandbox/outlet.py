@@ -45,7 +45,9 @@ class Program:
         return [self.path, *(self._slirp(as_root, lifeline) if self.name == "slirp4netns" else self._pasta(as_root))]
 
     def _slirp(self, as_root: bool, lifeline: int) -> list[str]:
-        arguments = ["--disable-host-loopback", "--disable-dns", f"--mtu={_MTU}", f"--cidr={_NETWORK4}.0/24"]
+        # What parses the packets of a sandbox has no rights and sees no files (Podman starts it so too).
+        arguments = ["--enable-sandbox", "--enable-seccomp", "--disable-host-loopback", "--disable-dns"]
+        arguments += [f"--mtu={_MTU}", f"--cidr={_NETWORK4}.0/24"]
         arguments += ["--enable-ipv6"] if self.ipv6 else []
         arguments += [] if as_root else ["--userns-path=/proc/self/fd/1"]
         return [*arguments, f"--exit-fd={lifeline}", "--netns-type=path", "/proc/self/fd/0", TAP]

@@ -73,6 +73,9 @@ class Queue:
     def put(self, wanted: Netem | None = None) -> None:
         """Have it there, with nothing waiting in it; `wanted` instead of what is its own. Raises OSError."""
         options = (wanted or self.wanted).options() if self.kind == "netem" else _bucket(self.wanted.rate or 0)
+        if self._handle and self.kind == "netem":
+            # Newer kernels refuse a netem that duplicates as long as there is another one on the link.
+            self.remove()
         self._handle += 1  # a qdisc of another handle takes the place of the old one, and what waited there is gone
         self._ask(lambda kernel, index: qdiscs.put(kernel, index, self.kind, options, handle=self._handle << 16))
 
