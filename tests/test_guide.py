@@ -18,6 +18,8 @@ NEEDS = {
     "user=": "id-range",
     "networks=": "veth",
     "egress=": "egress",
+    "partition(": "nftables",
+    "shape(": "nftables",
     '"rm"': "id-range",
     '"busybox"': "busybox",
 }

@@ -111,6 +111,7 @@ def test_a_reset_member_is_still_cut_and_so_is_its_line_after_that(members: Memb
         box.run(["python3", "-c", f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ({b.ip!r}, 9))"])
         until(lambda: dropped(fault, "line", "b"), "it is dropped")
         fault.heal()
+        network.isolate(box).heal()
         with echo_connection(box, b) as talk:
             assert talk.ask("x") == "x"
 

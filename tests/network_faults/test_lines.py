@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from network_faults.talking import Members, dropped, echo_connection, sends, udp
 
-from lxsandbox import HostUnsupported, Sandbox
+from lxsandbox import HostUnsupported, Sandbox, SandboxError
 from lxsandbox.errors import SpecError
 from lxsandbox.host import probe
 
@@ -166,3 +166,18 @@ def test_a_fault_says_what_it_is(members: Members) -> None:
     assert repr(fault) == f"<Fault of {network.name}: a, b to c cut, healed>"
     assert repr(network.shape(a, loss="5%", peer=b)) == f"<Fault of {network.name}: a with b both: loss 5%>"
     assert fault.links == []
+
+
+def test_a_member_that_took_its_own_interface_away_is_told_of_and_others_go_on(members: Members) -> None:
+    network = members.network
+    with Sandbox(connection=members.connection, networks=[network], name="rogue", capabilities=["NET_ADMIN"]) as rogue:
+        fault = network.shape(rogue, rate="1M", loss=0.5)
+        rogue.run(["ip", "link", "delete", "eth0"], check=True)
+
+        with pytest.raises(SandboxError, match="partition is not possible: No such device"):
+            network.partition(rogue, members.b)
+        assert [(link.start, link.held_packets) for link in fault.links][-2:] == [("rogue", 0), (None, 0)]
+        with network.isolate(members.a):
+            fault.heal()
+    with echo_connection(members.a, members.b) as talk:
+        assert talk.ask("x") == "x"

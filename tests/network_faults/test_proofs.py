@@ -74,12 +74,15 @@ FAULTS: dict[str, Callable[[Network, Sandbox, Sandbox], Fault]] = {
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_with_another_way_round_it_is_refused_and_not_there(members: Members, hub: Hub, kind: str) -> None:
     a, b, network = members.a, members.b, members.network
-    hub.rules(ANOTHER_WAY.format(_port(hub, members, "a"), _port(hub, members, "b")))
+    port = _port(hub, members, "a")
+    with network.isolate(a):
+        assert port.encode().hex() in hub.all_rules()
+    hub.rules(ANOTHER_WAY.format(port, _port(hub, members, "b")))
     try:
         with pytest.raises(SandboxError, match="does not do what it should"):
             FAULTS[kind](network, a, b)
         assert network.fault_counts() == []
-        assert "fault-" not in hub.all_rules()
+        assert port.encode().hex() not in hub.all_rules()
     finally:
         hub.rules("delete table netdev way")
 
@@ -112,9 +115,8 @@ def test_the_hosts_own_rules_and_links_stay_as_they_are(members: Members) -> Non
 def test_nothing_of_a_network_is_left_in_the_hub_when_it_is_closed(members: Members, hub: Hub) -> None:
     with Network(connection=members.connection) as other:
         boxes = [Sandbox(connection=members.connection, networks=[other]) for _ in range(2)]
-        other.partition(*boxes)
-        other.shape(boxes[0], loss=0.5)
-        assert "fault-" in hub.all_rules()
-    assert hub.all_rules() == ""
+        tables = {f"fault-{fault.number} " for fault in (other.partition(*boxes), other.shape(boxes[0], loss=0.5))}
+        assert all(table in hub.all_rules() for table in tables)
+    assert not any(table in hub.all_rules() for table in tables)
     for box in boxes:
         box.close()
