@@ -47,6 +47,17 @@ def sandbox_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sa
         yield made.make
 
 
+@pytest.fixture(scope="session")
+def sandbox_image(request: pytest.FixtureRequest) -> Callable[[str], Image]:
+    """`sandbox_image("redis:7") -> Image`: fetched or made once for all workers of the run, and what it says of itself.
+
+    What it returns is taken as `image=` by the other fixtures.
+    """
+    from pytest_lxsandbox.session import image_of
+
+    return functools.partial(image_of, request.config)
+
+
 @pytest.fixture
 def sandbox_network(request: pytest.FixtureRequest) -> Iterator[Network]:
     """A private network for this test's sandboxes, which join it with `networks=[sandbox_network]`.
@@ -57,14 +68,3 @@ def sandbox_network(request: pytest.FixtureRequest) -> Iterator[Network]:
 
     with network_of(request.config) as network:
         yield network
-
-
-@pytest.fixture(scope="session")
-def sandbox_image(request: pytest.FixtureRequest) -> Callable[[str], Image]:
-    """`sandbox_image("redis:7") -> Image`: fetched or made once for all workers of the run, and what it says of itself.
-
-    What it returns is taken as `image=` by the other fixtures.
-    """
-    from pytest_lxsandbox.session import image_of
-
-    return functools.partial(image_of, request.config)

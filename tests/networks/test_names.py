@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from needs import needs
@@ -12,6 +13,7 @@ from networks.test_dns import edns, parsed, query, records
 
 from lxsandbox import Network, Sandbox
 from lxsandbox.hub import dns
+from lxsandbox.sandbox.connection import ServiceConnection
 
 pytestmark = needs("user-namespaces", "overlayfs", "libseccomp", "veth", "bridge")
 
@@ -146,3 +148,13 @@ def test_a_sandbox_in_no_network_has_no_server(make: Make, network: str) -> None
 
     assert ("nameserver 127.0.0.11" in text) == (network == "isolated")
     assert box.check_output(["getent", "hosts", box.hostname]).split()[0] == "127.0.1.1"
+
+
+def test_the_name_server_is_there_before_the_loopback_of_init_is(connection: ServiceConnection, network: Network) -> None:
+    def name_known(number: int) -> bool:
+        # Of a shape that was never seen: it joins while it is built, and the blank one may be no older than this.
+        with Sandbox(connection=connection, networks=[network], name=f"box{number}", disk=(1 << 24) + (number << 16)) as box:
+            return answer_of(box, query(f"box{number}".encode()))[0] == 0
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(name_known, range(24)))

@@ -26,6 +26,7 @@ __all__ = ["MTU", "OPERATIONS", "bridge_message", "remove_later", "sweep", "veth
 MTU = 65520  # of loopback is 65536; an IP packet has 65535 bytes at most, and the link's header is beside it
 _GROUP_LEFT = 0x6C7873  # ip-link(8): links of one group are deleted together
 _UP_SECONDS = 1.0
+_LOOPBACK = 1  # the index that it has in every network namespace
 _CREATE = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
 _ONE_QUEUE = number(netlink.IFLA_NUM_TX_QUEUES, 1) + number(netlink.IFLA_NUM_RX_QUEUES, 1)  # else one a processor, for nothing
 _BRIDGE_DATA = (
@@ -150,8 +151,15 @@ def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
 def _open_inside(hub: "Hub", member: Member) -> Netlink:
     """In the sandbox's network: what is needed there."""
     _refuse_advertisements()
-    hub.names.serve(member)
-    return Netlink()
+    asked = Netlink()
+    try:
+        # Init does so too, perhaps a little later: until then a name server that is bound there answers from another address.
+        asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=_LOOPBACK, up=True))
+        hub.names.serve(member)
+    except BaseException:
+        asked.close()
+        raise
+    return asked
 
 
 def _refuse_advertisements() -> None:

@@ -21,7 +21,6 @@ __all__ = ["SERVER", "Names"]
 SERVER = ("127.0.0.11", 53)
 _PACKET_BYTES = 4096
 _AT_ONCE = 16  # questions of one sandbox before the others have their turn
-_IP_FREEBIND = 15  # ip(7); the sandbox's loopback may not be up yet
 
 
 class Names:
@@ -35,7 +34,6 @@ class Names:
     def serve(self, member: Member) -> None:
         """Listen in the network namespace that this process is in now, which is the member's. Raises OSError."""
         sock = member.dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
         # A server of the sandbox's own on all addresses goes beside it, where it does so too.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(SERVER)
