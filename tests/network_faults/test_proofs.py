@@ -72,6 +72,7 @@ FAULTS: dict[str, Callable[[Network, Sandbox, Sandbox], Fault]] = {
 }
 
 
+@needs("nft-fwd")
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_with_another_way_round_it_is_refused_and_not_there(members: Members, hub: Hub, kind: str) -> None:
     a, b, network = members.a, members.b, members.network
