@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from subprocess import DEVNULL
 
 import pytest
 import redis
@@ -48,7 +47,7 @@ def nodes(make_sandbox: Callable[..., Sandbox], sandbox_network: Network) -> lis
         nodes.append(make_sandbox(name=f"redis-{number}", networks=[sandbox_network], command=[*SERVER, *role], ready=ready))
     for node in nodes:
         node.path("/tmp/sentinel.conf").write_text(WATCHMAN)
-        node.popen(["redis-server", "/tmp/sentinel.conf", "--sentinel"], stdout=DEVNULL, stderr=DEVNULL)
+        node.run(["redis-server", "/tmp/sentinel.conf", "--sentinel", "--daemonize", "yes"], check=True)
     for node in nodes:
         node.wait_until(shell(COMPLETE))
     return nodes

@@ -276,12 +276,26 @@ def _runs(word: str) -> bool:
     return False
 
 
-def test_a_step_has_the_network_of_the_host(start: Start, project: Path) -> None:
+def test_without_a_way_out_a_step_has_the_network_of_the_host(
+    store: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LXSANDBOX_OUTLET", "none")
+    image = write(project, "RUN cat /etc/resolv.conf > /seen; cat /proc/net/dev > /links\n")
+    connection = ServiceConnection.open()
+    try:
+        with Sandbox(image, connection=connection) as box:
+            assert box.path("/seen").read_text() == Path("/etc/resolv.conf").read_text()
+            assert _links(box.path("/links").read_text()) == _links(Path("/proc/net/dev").read_text())
+    finally:
+        connection.leave()
+
+
+@needs("egress")
+def test_a_step_has_a_way_out_and_not_the_hosts_loopback(start: Start, project: Path) -> None:
     box = start(write(project, "RUN cat /etc/resolv.conf > /seen; cat /proc/net/dev > /links\n"))
 
-    assert box.path("/seen").read_text() == Path("/etc/resolv.conf").read_text()
-    assert _links(box.path("/links").read_text()) == _links(Path("/proc/net/dev").read_text())
-    assert not box.path("/etc/resolv.conf").exists()
+    assert box.path("/seen").read_text().startswith("nameserver 127.0.0.11\n")
+    assert _links(box.path("/links").read_text()) == {"lo", "egress0"}
 
 
 def _links(text: str) -> set[str]:

@@ -57,6 +57,7 @@ class Egress:
         """Give a sandbox the way out that its spec asks for. It has joined its networks. Raises SandboxError."""
         if not wants_egress(spec):
             return
+        box.ended.add_done_callback(lambda _: self._begin(self._leave(box)))
         allowed = None if spec.egress is True else [each.as_json() for each in allowances(list(spec.egress or ()))]
         try:
             await self._need_outlet()
@@ -68,7 +69,15 @@ class Egress:
                 f"sandbox {box.name} cannot have egress: {error.strerror}", hint="`lxsandbox doctor` tells what this host lacks"
             ) from error
         self._members.add(box.id)
-        box.ended.add_done_callback(lambda _: self._begin(self._leave(box)))
+
+    async def is_possible(self) -> bool:
+        """Whether this host gives sandboxes a way out. There is an outlet then."""
+        try:
+            await self._need_outlet()
+        except (SandboxError, OSError) as error:
+            _log.info("there is no egress: %s", error)
+            return False
+        return True
 
     async def _introduce(self, box: Box) -> None:
         """To the hub, which does not know a sandbox that is in no network."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lxsandbox.images.registry.progress import Progress
     from lxsandbox.images.store import Lease, Pruned, Store
     from lxsandbox.images.transports import Pull
+    from lxsandbox.service.egress import Egress
     from lxsandbox.service.factory import Factory
 
 __all__ = ["HOST", "Image", "Images"]
@@ -55,8 +56,9 @@ HOST = Image(ImageRoot(layers=None))
 class Images:
     """By the text that users wrote. Blocking work is done in threads, and one image by one of them at a time."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, egress: Egress) -> None:
         self._factory = factory
+        self._egress = egress
         self._found: dict[tuple[str, str, bool], asyncio.Task[Image]] = {}
         self._made: dict[str, Image] = {}  # by this run itself, by what names each
         self._held: list[HeldImage] = []
@@ -97,8 +99,8 @@ class Images:
         """The library that the images come from."""
         async with self._opening:
             if self._library is None:
-                remove = self.in_loop(self._factory.remove_tree)
-                self._library = await asyncio.to_thread(_library, self._factory, self, asyncio.get_running_loop(), remove)
+                remove, loop = self.in_loop(self._factory.remove_tree), asyncio.get_running_loop()
+                self._library = await asyncio.to_thread(_library, self._factory, self._egress, self, loop, remove)
             return self._library
 
     async def _bare(self, reference: Reference) -> Image:
@@ -303,14 +305,16 @@ async def _apart(work: Callable[[], T]) -> T:
     return await done
 
 
-def _library(factory: Factory, images: Images, loop: asyncio.AbstractEventLoop, remove: Callable[[str], None]) -> Library:
+def _library(
+    factory: Factory, egress: Egress, images: Images, loop: asyncio.AbstractEventLoop, remove: Callable[[str], None]
+) -> Library:
     # In a thread: together they take a tenth of a second to load.
     from lxsandbox.images.library import Library
     from lxsandbox.images.store import Store
     from lxsandbox.service.workshops import Workshops
 
     store = Store(remove=remove)
-    return Library(store, workshops=Workshops(factory, images, store, loop))
+    return Library(store, workshops=Workshops(factory, egress, images, store, loop))
 
 
 def _image(held: HeldImage, layers: tuple[str, ...], store: Store) -> Image:

@@ -42,10 +42,10 @@ class Run:
         self.finished = asyncio.Event()
         self._clients: set[Client] = set()
         self._past: dict[str, Box] = {}
-        self.images = Images(factory)
-        self.snapshots = Snapshots(factory, self.images)
         self.networks = Networks(factory.spawner)
         self.egress = Egress(self.networks.hub)
+        self.images = Images(factory, self.egress)
+        self.snapshots = Snapshots(factory, self.images)
 
     def accept(self, sock: socket.socket) -> None:
         """Serve another client."""

@@ -15,6 +15,7 @@ from lxsandbox.errors import HostUnsupported, SandboxError
 from lxsandbox.host import probe
 from lxsandbox.service.identity import Mapping, map_process
 from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.syscalls.ends import ended_within
 
 __all__ = ["SpawnerDied", "SpawnerLink"]
 
@@ -134,11 +135,9 @@ class SpawnerLink:
 
     def _reap(self) -> None:
         if self._process is not None:
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
+            if not ended_within(self._process.pid, 5):
                 self._process.kill()
-                self._process.wait()
+            self._process.wait()
             self._process = None
 
     async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:

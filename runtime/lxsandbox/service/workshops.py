@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lxsandbox.images.blobs import Blobs
     from lxsandbox.images.store import Store
     from lxsandbox.service.box import Box
+    from lxsandbox.service.egress import Egress
     from lxsandbox.service.factory import Factory
     from lxsandbox.service.images import Image, Images
 
@@ -44,8 +45,9 @@ class Workshops:
 
     label = "build"
 
-    def __init__(self, factory: Factory, images: Images, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, factory: Factory, egress: Egress, images: Images, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.factory = factory
+        self.egress = egress
         self.images = images
         self.store = store
         self.loop = loop
@@ -67,9 +69,12 @@ class Workshops:
 
     async def _start(self, base: Base, network: bool) -> tuple[Box, socket.socket]:
         image = await self._image(base)
+        # Without an outlet it is the host's network, loopback too: better than a build that works nowhere.
+        way_out = network and await self.egress.is_possible()
         spec = SandboxSpec(
             image="build:",
-            network="host" if network else "isolated",
+            network="host" if network and not way_out else "isolated",
+            egress=way_out,
             memory=UNLIMITED,
             disk=UNLIMITED,
             pids=_MOST_PROCESSES,
@@ -78,13 +83,11 @@ class Workshops:
         limits, _ = limits_of(spec, (), self.factory.tree.lacks)
         shape = shape_of(spec, image.root, self.factory.facts, {})
         made = Prepared(image=image, shape=shape, spec=spec, message=go_message(spec, shape.facts, {}))
-
-        def start(box: Box) -> None:
-            box.owner = self
-            box.start(made)
-
-        box = await self.factory.build(shape, limits, start)
+        box = await self.factory.build(shape, limits)
         try:
+            box.owner = self
+            await self.egress.join(box, spec)
+            box.start(made)
             await box.started()
         except BaseException:
             box.end(Death(reason="failed"))

@@ -48,7 +48,7 @@ _INSTEAD = {
 }
 _FLAG_INSTEAD = {
     ("RUN", "mount"): "leave it out: a step sees what is copied before it, and steps are cached by what they are made of",
-    ("RUN", "network"): "leave it out: a step has the network of the host",
+    ("RUN", "network"): "leave it out: a step reaches what the host reaches",
     ("RUN", "security"): "leave it out: a step has the rights of a sandbox",
     ("COPY", "link"): "leave it out: the result is the same",
     ("ADD", "link"): "leave it out: the result is the same",

@@ -132,5 +132,5 @@ class Workshops(Protocol):
     """Makes workshops. The way in is a context, whose end leaves nothing of it."""
 
     def open(self, base: Base, blobs: Blobs, *, network: bool) -> AbstractContextManager[Workshop]:
-        """A workshop over `base`, whose layer goes to `blobs`; with a `network`, it has the host's. Raises SandboxError."""
+        """A workshop over `base`, whose layer goes to `blobs`; a `network` is a way out of the host. Raises SandboxError."""
         ...
