@@ -10,9 +10,10 @@ import pytest
 
 if TYPE_CHECKING:
     from lxsandbox.image import Image
+    from lxsandbox.sandbox.network import Network
     from lxsandbox.sandbox.sandbox import Sandbox
 
-__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image"]
+__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image", "sandbox_network"]
 
 
 @pytest.fixture
@@ -44,6 +45,18 @@ def sandbox_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Sa
 
     with sandboxes_of(request.session) as made:
         yield made.make
+
+
+@pytest.fixture
+def sandbox_network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    """A private network for this test's sandboxes, which join it with `networks=[sandbox_network]`.
+
+    In it they reach each other by name and by address, and nobody else can. It is gone when the test ends.
+    """
+    from pytest_lxsandbox.session import network_of
+
+    with network_of(request.config) as network:
+        yield network
 
 
 @pytest.fixture(scope="session")

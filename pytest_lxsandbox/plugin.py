@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_lxsandbox import options
-from pytest_lxsandbox.fixtures import make_sandbox, sandbox, sandbox_factory, sandbox_image
+from pytest_lxsandbox.fixtures import make_sandbox, sandbox, sandbox_factory, sandbox_image, sandbox_network
 from pytest_lxsandbox.keys import MADE, RUN, TOTAL
 
 if TYPE_CHECKING:
     from pytest_lxsandbox.workers import Worker
 
-__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image"]
+__all__ = ["make_sandbox", "sandbox", "sandbox_factory", "sandbox_image", "sandbox_network"]
 
 _MARKER = (
     "sandbox(**fields): what the fixture `sandbox` of this test is made of, any field of lxsandbox.SandboxSpec (image=, "

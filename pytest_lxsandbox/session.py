@@ -15,6 +15,7 @@ from lxsandbox.defaults import LOCK_NAME, with_defaults
 from lxsandbox.errors import SandboxError
 from lxsandbox.sandbox.connection import ServiceConnection
 from lxsandbox.sandbox.images import asked, find_image
+from lxsandbox.sandbox.network import Network
 from lxsandbox.sandbox.sandbox import Sandbox
 from lxsandbox.service.run_folder import let_go, make_run_folder
 from lxsandbox.spec import SandboxSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lxsandbox.errors import Death
     from lxsandbox.image import Image
 
-__all__ = ["Maker", "Run", "finish", "image_of", "sandboxes_of", "tell_death"]
+__all__ = ["Maker", "Run", "finish", "image_of", "network_of", "sandboxes_of", "tell_death"]
 
 Node = pytest.Item | pytest.Session
 
@@ -65,6 +66,10 @@ class Run:
             self._warm.append(full)
             self._connection.request("prewarm", spec=asked(full), required=required, count=self._prewarm)
         return sandbox
+
+    def network(self) -> Network:
+        """A new network."""
+        return Network(connection=self._connection)
 
     def image(self, reference: str | Image) -> Image:
         """The image of this run that `reference` names: fetched, or made, by whichever process asks first. Raises ImageError."""
@@ -133,6 +138,14 @@ class Maker:
         self._stack.callback(_close, sandbox, self._node)
         self._node.stash.setdefault(MADE, []).append(sandbox)
         self._node.ihook.pytest_sandbox_started(sandbox=sandbox)
+
+
+@contextmanager
+def network_of(config: pytest.Config) -> Generator[Network]:
+    """A network that is gone when the block ends; sandboxes that are still in it go on without it."""
+    network = _run_of(config).network()
+    with network:
+        yield network
 
 
 @contextmanager

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from lxsandbox.host import probe
+
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "bwrap", "busybox", "debugfs", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "openssl", "pasta", "qemu-img",
-    "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "busybox", "bwrap", "debugfs", "dig", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "nft", "nsenter",
+    "openssl", "pasta", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -104,6 +106,11 @@ def _tmpfs_xattrs() -> bool:
     return _in_user_namespace(_OVERLAY.format(upper="tmpfs", options="userxattr,"), "/mnt")
 
 
+def _in_user_network(*command: str) -> bool:
+    tool = shutil.which(command[0], path=_path())
+    return tool is not None and _succeeds("unshare", "--user", "--map-root-user", "--net", tool, *command[1:])
+
+
 def _id_range() -> bool:
     if os.geteuid() == 0:
         return True  # root maps what it likes
@@ -144,6 +151,12 @@ def _libseccomp() -> bool:
     except OSError:
         return False
     return True
+
+
+def _link_can_be_made(kind: str) -> bool:
+    """`ip` may be missing, and is not needed: a capability of this name is what `lxsandbox doctor` tries."""
+    (found,) = probe([kind])
+    return found.ok
 
 
 def _cgroup(controller: str, v1_file: str) -> Callable[[], bool]:
@@ -206,8 +219,13 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "overlayfs": _overlayfs,
     "tmpfs-xattrs": _tmpfs_xattrs,
     "id-range": _id_range,
+    "veth": lambda: _link_can_be_made("veth"),
+    "bridge": lambda: _link_can_be_made("bridge"),
     "newuidmap": lambda: _id_range() and shutil.which("newuidmap", path=_path()) is not None,
     "libseccomp": _libseccomp,
+    "nftables": lambda: _in_user_network(
+        "nft", "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
+    ),
     "egress": _egress,
     "cgroup-memory": _cgroup("memory", "memory.limit_in_bytes"),
     "cgroup-pids": _cgroup("pids", "pids.max"),

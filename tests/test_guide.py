@@ -17,6 +17,8 @@ NEEDS = {
     "pids=": "cgroup-pids",
     "user=": "id-range",
     "egress=": "egress",
+    "partition(": "nftables",
+    "shape(": "nftables",
     '"rm"': "id-range",
     '"busybox"': "busybox",
 }

@@ -10,6 +10,7 @@ from subprocess import DEVNULL
 import pytest
 
 from lxsandbox import Sandbox
+from lxsandbox.errors import ServiceLost
 from lxsandbox.sandbox.connection import ServiceConnection
 from lxsandbox.sandbox.process import Process
 
@@ -40,7 +41,7 @@ def connection() -> Iterator[ServiceConnection]:
     try:
         yield made
     finally:
-        if not made.channel.ended:
+        try:
             made.leave()
-        else:
-            made.close()
+        except ServiceLost:
+            ServiceConnection.open().leave()  # which removes what one that was killed has left

@@ -13,25 +13,13 @@ from needs import needs
 
 from lxsandbox import Sandbox
 
+from .clients import SECONDS, dial, read
 from .conftest import Serve
 
 pytestmark = needs("user-namespaces", "overlayfs")
 
 Make = Callable[..., Sandbox]
-SECONDS = 10.0
 MIB = 1 << 20
-
-
-def dial(address: tuple[str, int]) -> socket.socket:
-    return socket.create_connection(address, SECONDS)
-
-
-def read(client: socket.socket, count: int) -> bytes:
-    """So many bytes: with a time-out, MSG_WAITALL waits for none."""
-    data = b""
-    while len(data) < count and (block := client.recv(count - len(data))):
-        data += block
-    return data
 
 
 def test_a_client_library_knows_nothing_of_sandboxes(sandbox: Sandbox) -> None:

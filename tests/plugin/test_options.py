@@ -148,6 +148,7 @@ def test_help_markers_and_fixtures_explain_all(pytester: pytest.Pytester) -> Non
             "make_sandbox -- *",
             "sandbox_factory [[]session scope[]] -- *",
             "sandbox_image [[]session scope[]] -- *",
+            "sandbox_network -- *",
         ]
     )
 

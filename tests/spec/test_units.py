@@ -1,4 +1,4 @@
-"""Sizes as people write them, and back."""
+"""Sizes, durations, shares and rates as people write them, and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lxsandbox.errors import SpecError
-from lxsandbox.units import format_size, parse_size
+from lxsandbox.units import format_size, parse_duration, parse_rate, parse_share, parse_size
 
 POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -91,3 +91,50 @@ def test_a_formatted_size_reads_back_as_nearly_the_same(count: int) -> None:
 @pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (256 << 20, "256 MiB"), (3 << 29, "1.5 GiB"), (5 << 40, "5 TiB")])
 def test_sizes_are_shown_as_people_read_them(count: int, text: str) -> None:
     assert format_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("given_as", "seconds"),
+    [(2, 2.0), (0.25, 0.25), ("100ms", 0.1), ("1.5s", 1.5), ("20us", 2e-5), (" 2 m ", 120.0), ("1h", 3600.0), (0, 0.0)],
+)
+def test_a_duration_is_seconds_or_text_with_a_unit(given_as: float | str, seconds: float) -> None:
+    assert parse_duration(given_as) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("wrong", [-1, "5", "ms", "1 day", "1e3s", float("nan"), float("inf"), True, None, "-1s", "1 s 2"])
+def test_what_is_no_duration_is_refused_by_the_name_that_it_was_given_by(wrong: float | str) -> None:
+    with pytest.raises(SpecError, match="delay="):
+        parse_duration(wrong, what="delay")
+
+
+@pytest.mark.parametrize(("given_as", "share"), [(0.05, 0.05), ("5%", 0.05), (1, 1.0), ("100 %", 1.0), ("0.1%", 0.001), (0, 0.0)])
+def test_a_share_is_a_fraction_of_one_or_a_percentage(given_as: float | str, share: float) -> None:
+    assert parse_share(given_as) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("wrong", [1.01, -0.1, "101%", "0.5", "%", float("nan"), True, None])
+def test_what_is_no_share_is_refused(wrong: float | str) -> None:
+    with pytest.raises(SpecError, match="loss="):
+        parse_share(wrong, what="loss")
+
+
+@pytest.mark.parametrize(
+    ("given_as", "count"),
+    [
+        (5000, 5000),
+        ("1M", 1 << 20),
+        ("1MB", 10**6),
+        ("10mbit", 1_250_000),
+        ("1Gbit", 125_000_000),
+        ("8000bit", 1000),
+        ("0.5kbit", 62),
+    ],
+)
+def test_a_rate_is_bytes_a_second_or_bits_by_name(given_as: int | str, count: int) -> None:
+    assert parse_rate(given_as) == count
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "fast", "10mbps", "1bit", 1.5, True, None])
+def test_what_is_no_rate_is_refused(wrong: int | str) -> None:
+    with pytest.raises(SpecError, match="rate="):
+        parse_rate(wrong)

@@ -10,7 +10,7 @@ from lxsandbox.forwarder.connecting import LOOPBACKS, Attempts
 from lxsandbox.forwarder.inside import Inside
 from lxsandbox.forwarder.loop import IN, Loop
 from lxsandbox.forwarder.pipes import Pipes
-from lxsandbox.forwarder.streams import Link, reset
+from lxsandbox.forwarder.streams import ABORT, Link
 
 __all__ = ["Listener"]
 
@@ -39,6 +39,8 @@ class Listener:
         self._inside: Inside | None = None
         self._most = _most_descriptors()
         self._closed = False
+        sock.setsockopt(*ABORT)  # those that it takes in inherit it
+        sock.setsockopt(*_NODELAY)
         sock.listen(_BACKLOG)
         loop.add(sock.fileno(), 0, self._come)
 
@@ -88,13 +90,12 @@ class Listener:
 
     def _join(self, inside: Inside, client: socket.socket) -> None:
         client.setblocking(False)
-        client.setsockopt(*_NODELAY)
 
         def connected(sock: socket.socket | None) -> None:
-            if sock is None:
-                reset(client)
+            if sock is None or inside.closed:
                 client.close()
             else:
+                sock.setsockopt(*ABORT)
                 link = Link(self._loop, self._pipes, client, sock, inside.dependents.discard)
                 inside.dependents.add(link)
 

@@ -14,22 +14,17 @@ TYPE_CHECKING = False  # typing would be most of what this process loads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Link", "reset"]
+__all__ = ["ABORT", "Link"]
 
 # Up to this much is copied: for a request or an answer that is faster than two splices. What is more goes through a pipe.
 _COPIED_BYTES = 16 << 10
 _DONTWAIT = int(socket.MSG_DONTWAIT)
 _QUIET = _DONTWAIT | int(socket.MSG_NOSIGNAL)
 _SPLICE = 0x01 | 0x02  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
-_ABORT = struct.pack("ii", 1, 0)  # socket(7) SO_LINGER: on, for no time: the peer gets a reset
-
-
-def reset(sock: socket.socket) -> None:
-    """Have the peer of a socket see a reset once this is closed, and no clean end of something that was cut short."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-    except OSError:
-        pass
+# SO_LINGER of socket(7): on, for no time. Then the peer of a socket that is closed, or whose process is killed, sees a reset,
+# and no clean end of what was cut short. So it is with every socket here until its link has come to its end.
+ABORT = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+_LINGER = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
 
 
 class End:
@@ -155,7 +150,7 @@ class End:
         """It has said all, and the other end has got it."""
         self.ended = True
         if self.peer.ended:
-            self.link.close()
+            self.link.finish()
             return
         self.want(self.mask & ~IN)
         try:
@@ -195,12 +190,15 @@ class Link:
     def reset(self) -> None:
         """Break both connections off, as one of them was."""
         if not self.closed:
-            for end in self.ends:
-                reset(end.sock)
-            self.close()
+            self._close()
 
-    def close(self) -> None:
-        """Close both ends."""
+    def finish(self) -> None:
+        """Both have ended, and what they sent last may still be on its way: the kernel sees to that."""
+        for end in self.ends:
+            end.sock.setsockopt(*_LINGER)
+        self._close()
+
+    def _close(self) -> None:
         self.closed = True
         for end in self.ends:
             self.loop.close(end.sock)

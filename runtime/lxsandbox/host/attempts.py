@@ -21,6 +21,7 @@ from lxsandbox.host.egress import egress
 from lxsandbox.host.fault_attempts import netem, nftables, tbf
 from lxsandbox.host.identities import idmapped_mounts, sub_ids
 from lxsandbox.host.lack import Lack
+from lxsandbox.host.links import bridge, veth
 from lxsandbox.host.namespaces import (
     enter_user_namespace,
     in_container,
@@ -148,6 +149,8 @@ _SINGLE = {
     "sub-ids": sub_ids,
     "proc-mount": proc_mount,
     "netns": _netns,
+    "veth": veth,
+    "bridge": bridge,
     "nftables": nftables,
     "tbf": tbf,
     "netem": netem,

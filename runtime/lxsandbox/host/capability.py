@@ -27,6 +27,8 @@ NAMES = (
     "sub-ids",
     "proc-mount",
     "netns",
+    "veth",
+    "bridge",
     "nftables",
     "tbf",
     "netem",

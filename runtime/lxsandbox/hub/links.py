@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lxsandbox.hub.serve import Hub
 
-__all__ = ["MTU", "OPERATIONS", "remove_later", "sweep", "wait_operating"]
+__all__ = ["MTU", "OPERATIONS", "bridge_message", "remove_later", "sweep", "veth_message", "wait_operating"]
 
 MTU = 65520  # of loopback is 65536; an IP packet has 65535 bytes at most, and the link's header is beside it
 _GROUP_LEFT = 0x6C7873  # ip-link(8): links of one group are deleted together
@@ -48,18 +48,37 @@ def _link_local(mac: bytes) -> bytes:
     return b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
+def bridge_message(name: str, index: int, mac: str) -> netlink.Message:
+    """For a new bridge that is up, and forwards from the first packet on."""
+    kind = text(netlink.IFLA_INFO_KIND, "bridge")
+    info = nested(netlink.IFLA_LINKINFO, kind, nested(netlink.IFLA_INFO_DATA, *_BRIDGE_DATA))
+    # An address that is set stays; else the bridge's is the lowest of its ports', and changes with them.
+    address = attribute(netlink.IFLA_ADDRESS, _mac(mac))
+    return link_message(netlink.RTM_NEWLINK, _CREATE, text(netlink.IFLA_IFNAME, name), address, info, index=index, up=True)
+
+
+def veth_message(name: str, index: int, *, bridge: int, interface: str, netns: int, mac: str) -> netlink.Message:
+    """For a new veth, both ends where they belong from the first: to move one later takes the kernel 40 ms.
+
+    `name` and `index` are of the end that is plugged into `bridge`, which is up; the other is in `netns`, and is down.
+    """
+    there = peer(
+        text(netlink.IFLA_IFNAME, interface),
+        attribute(netlink.IFLA_NET_NS_FD, struct.pack("=i", netns)),
+        attribute(netlink.IFLA_ADDRESS, _mac(mac)),
+        number(netlink.IFLA_MTU, MTU),
+        _ONE_QUEUE,
+    )
+    info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
+    here = (text(netlink.IFLA_IFNAME, name), number(netlink.IFLA_MTU, MTU), number(netlink.IFLA_MASTER, bridge), _ONE_QUEUE)
+    return link_message(netlink.RTM_NEWLINK, _CREATE, *here, info, index=index, up=True)
+
+
 def make_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """A bridge of its own for the network `number`."""
     index = hub.next_index()
     network = Network(request["number"], request["name"], f"b{index}", index, request["ipv4"], request["ipv6"])
-    kind = text(netlink.IFLA_INFO_KIND, "bridge")
-    info = nested(netlink.IFLA_LINKINFO, kind, nested(netlink.IFLA_INFO_DATA, *_BRIDGE_DATA))
-    # An address that is set stays; else the bridge's is the lowest of its ports', and changes with them.
-    address = attribute(netlink.IFLA_ADDRESS, _mac(request["mac"]))
-    message = link_message(
-        netlink.RTM_NEWLINK, _CREATE, text(netlink.IFLA_IFNAME, network.bridge), address, info, index=index, up=True
-    )
-    _ask_for_kind(hub.netlink, message, "bridge")
+    _ask_for_kind(hub.netlink, bridge_message(network.bridge, index, request["mac"]), "bridge")
     hub.networks[network.number] = network
     return {"bridge": network.bridge, "index": index}
 
@@ -116,28 +135,13 @@ def join(hub: "Hub", request: "dict[str, Any]", fds: list[int]) -> "dict[str, An
 
 
 def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
-    """Both ends of a new link, each where it belongs from the first: to move one later takes the kernel 40 ms."""
-    network = hub.networks[given["network"]]
+    network = hub.networks.get(given["network"])
+    if network is None:
+        raise Refused("SandboxError", "a network was closed while it was joined", hint="close it when its sandboxes have gone")
     # Far from the indexes of a sandbox: between ends of one index, linkwatch takes its time, up to a second.
     port = Port(member, network, hub.next_index(), given)
-    there = peer(
-        text(netlink.IFLA_IFNAME, port.interface),
-        attribute(netlink.IFLA_NET_NS_FD, struct.pack("=i", member.netns)),
-        attribute(netlink.IFLA_ADDRESS, _mac(port.mac)),
-        number(netlink.IFLA_MTU, MTU),
-        _ONE_QUEUE,
-    )
-    info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
-    message = link_message(
-        netlink.RTM_NEWLINK,
-        _CREATE,
-        text(netlink.IFLA_IFNAME, port.name),
-        number(netlink.IFLA_MTU, MTU),
-        number(netlink.IFLA_MASTER, network.index),
-        _ONE_QUEUE,
-        info,
-        index=port.index,
-        up=True,
+    message = veth_message(
+        port.name, port.index, bridge=network.index, interface=port.interface, netns=member.netns, mac=port.mac
     )
     _ask_for_kind(hub.netlink, message, "veth")
     member.ports[network.number] = network.ports[member.box] = port

@@ -121,6 +121,11 @@ class Hub:
             }  # fmt: skip
         except OSError as error:
             answer["error"] = {"kind": "OSError", "errno": error.errno, "message": error.strerror or str(error)}
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one request must not take all networks down
+            answer["error"] = {
+                "kind": "SandboxError", "message": f"the hub cannot do {request['op']!r}: {error!r}",
+                "hint": "please report it", "capability": "",
+            }  # fmt: skip
         finally:
             for fd in fds:
                 os.close(fd)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lxsandbox.netlink.attributes import attribute, of_text, parsed
 from lxsandbox.netlink.conversation import CREATE, ECHO, REPLACE, Conversation
 
-__all__ = ["TICKS_PER_SECOND", "Netem", "QueueCount", "delete", "put", "read", "tbf_options"]
+__all__ = ["NO_QUEUE", "TICKS_PER_SECOND", "Netem", "QueueCount", "delete", "put", "read", "tbf_options"]
 
 _NEW, _DELETE, _GET = 36, 37, 38  # RTM_*QDISC
 _ROOT = 0xFFFFFFFF  # TC_H_ROOT
@@ -30,6 +30,9 @@ class QueueCount:
     waiting: int
     drops: int
     overlimits: int
+
+
+NO_QUEUE = QueueCount(kind="noqueue", handle=0, bytes=0, packets=0, waiting=0, drops=0, overlimits=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +102,7 @@ def read(kernel: Conversation, index: int) -> QueueCount:
         return QueueCount(
             kind=kind, handle=handle, bytes=total, packets=packets, waiting=waiting, drops=drops, overlimits=overlimits
         )
-    return QueueCount(kind="noqueue", handle=0, bytes=0, packets=0, waiting=0, drops=0, overlimits=0)
+    return NO_QUEUE
 
 
 def _head(index: int, handle: int) -> bytes:

@@ -21,6 +21,7 @@ from lxsandbox.sandbox.channel import Channel, ChannelClosed
 from lxsandbox.sandbox.environment import shown_folders, shown_variables
 from lxsandbox.sandbox.launching import dial, end_service, log_tail, start_lock, start_service
 from lxsandbox.service.run_folder import let_go, make_run_folder, remove_run_folder, socket_path, usable
+from lxsandbox.syscalls.ends import ended_within
 
 if TYPE_CHECKING:
     from lxsandbox.images.transports import Pull
@@ -196,9 +197,8 @@ class ServiceConnection:
 
 def _part_with(process: subprocess.Popen[bytes], *, ends: bool) -> None:
     """Reap the service that this process started; or, where others still use it, let it go on as nobody's child."""
-    if ends:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_TIMEOUT_SECONDS)
+    if ends and ended_within(process.pid, _END_TIMEOUT_SECONDS):
+        process.wait()
     if process.returncode is None:
         process.returncode = 0  # else Popen warns, when collected, that it still runs: which is meant
 

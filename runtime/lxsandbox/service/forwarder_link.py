@@ -13,6 +13,7 @@ from typing import Any
 from lxsandbox import wire
 from lxsandbox.errors import SandboxError
 from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.syscalls.ends import ended_within
 
 __all__ = ["ForwarderDied", "ForwarderLink"]
 
@@ -92,11 +93,9 @@ class ForwarderLink:
     def _reap(self) -> None:
         """It has closed its end, so it ends, and with it goes what it has open."""
         if self._process is not None:
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
+            if not ended_within(self._process.pid, 5):
                 self._process.kill()
-                self._process.wait()
+            self._process.wait()
             self._process = None
 
     def stop(self) -> None:

@@ -26,13 +26,16 @@ class Joining:
         self._owner = owner
         self._start = start
         self._task: asyncio.Task[None] | None = None
+        self._built_first: Box | None = None
 
     def begin(self, box: Box) -> None:
-        if self._spec.networks or wants_egress(self._spec):
+        if not self._spec.networks and not wants_egress(self._spec):
+            self._start(box)
+        elif any(name.startswith("net.") for name in self._spec.sysctls):
+            self._built_first = box  # they are set with the root, and are to hold for the links
+        else:
             self._task = asyncio.get_running_loop().create_task(self._join(box))
             self._task.add_done_callback(_seen)
-        else:
-            self._start(box)
 
     async def _join(self, box: Box) -> None:
         await self._networks.join(box, self._spec, self._owner)
@@ -41,7 +44,9 @@ class Joining:
             self._start(box)
 
     async def done(self) -> None:
-        """Wait until it has been told to start. Raises SandboxError."""
+        """Of one that is built: wait until it has been told to start. Raises SandboxError."""
+        if self._built_first is not None:
+            await self._join(self._built_first)
         if self._task is not None:
             await self._task
 

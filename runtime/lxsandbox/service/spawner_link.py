@@ -15,6 +15,7 @@ from lxsandbox.errors import HostUnsupported, SandboxError
 from lxsandbox.host import probe
 from lxsandbox.service.identity import Mapping, map_process
 from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.syscalls.ends import ended_within
 
 __all__ = ["SpawnerDied", "SpawnerLink"]
 
@@ -39,6 +40,7 @@ class SpawnerLink:
         self._idmap = idmap
         self._descriptors = descriptors
         self.userns: int | None = None  # with the run's mapping, for idmapped mounts
+        self._home: int | None = None  # of a plain user: the user namespace of the first spawner, which its successors join
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: MessageSocket | None = None
         self._waiting: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
@@ -58,25 +60,37 @@ class SpawnerLink:
 
     async def _start(self) -> None:
         self._reap()
+        mode = "host" if not self._mapping.spawner_uids else "unshare" if self._home is None else f"join:{self._home}"
+        self._socket = self._launch(mode)
+        first_words: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[-1] = first_words
+        try:
+            if mode == "unshare":
+                await self._map_it(first_words)
+            await self._prepare()
+        except SpawnerDied:
+            if first_words.done() and not first_words.exception() and "message" in first_words.result()[0]:
+                raise await _refused(first_words.result()[0]["message"]) from None
+            raise
+        finally:
+            self._waiting.pop(-1, None)
+
+    def _launch(self, mode: str) -> MessageSocket:
         ours, theirs = wire.pair()
-        mode = "host" if not self._mapping.spawner_uids else "unshare"
         script = os.path.join(os.path.dirname(__file__), "..", "spawner", "__main__.py")
         with theirs:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - a millisecond, once a run
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", os.path.abspath(script), str(theirs.fileno()), mode],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *([] if self._home is None else [self._home])],
                 stdin=subprocess.DEVNULL,
                 env=_SPAWNER_ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for pytest, which then lets go
             )
         resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, self._descriptors)
-        unshared: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
-        self._waiting[-1] = unshared
-        self._socket = MessageSocket(ours, self._answered, self._gone)
-        if mode == "unshare":
-            await self._map_it(unshared)
-        self._waiting.pop(-1, None)
+        return MessageSocket(ours, self._answered, self._gone)
+
+    async def _prepare(self) -> None:
         try:
             _, fds = await self._ask({"op": "prepare", "map": self._mapping.sandbox_map, "idmap": self._idmap})
         except OSError as error:
@@ -85,6 +99,11 @@ class SpawnerLink:
             self.userns = fds.pop()
         for fd in fds:
             os.close(fd)
+        if self._mapping.spawner_uids and self._home is None and self._process is not None:
+            try:
+                self._home = os.open(f"/proc/{self._process.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise SpawnerDied from error
 
     async def _map_it(self, unshared: asyncio.Future[tuple[wire.Message, list[int]]]) -> None:
         message, _ = await asyncio.wait_for(unshared, _DEADLINE_SECONDS)
@@ -116,11 +135,9 @@ class SpawnerLink:
 
     def _reap(self) -> None:
         if self._process is not None:
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
+            if not ended_within(self._process.pid, 5):
                 self._process.kill()
-                self._process.wait()
+            self._process.wait()
             self._process = None
 
     async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
@@ -144,9 +161,10 @@ class SpawnerLink:
 
     def stop(self) -> None:
         """End the spawner. Its clones are not its children and stay."""
-        if self.userns is not None:
-            os.close(self.userns)
-            self.userns = None
+        for fd in (self.userns, self._home):
+            if fd is not None:
+                os.close(fd)
+        self.userns = self._home = None
         if self._socket is not None:
             self._socket.close()
         if self._process is not None:

@@ -1,6 +1,7 @@
-"""Entry point: `python -I -S …/spawner/__main__.py CONTROL_FD MODE`, MODE being `host`, `unshare` or `mapped`.
+"""Entry point: `python -I -S …/spawner/__main__.py CONTROL_FD MODE`, MODE being `host`, `unshare`, `join:FD` or `mapped`.
 
-`host` makes sandboxes as the host's root. `unshare` makes a user namespace first, and goes on as `mapped` once it has ids.
+`host` makes sandboxes as the host's root. `unshare` makes a user namespace first, and goes on as `mapped` once it has ids;
+`join:FD` does so in the user namespace behind that descriptor, which has them.
 
 Isolated mode has no import path of its own, so the folder of the package is put on it here.
 """

@@ -261,10 +261,25 @@ def main(service_fd: int, mode: str) -> None:
         wire.send(service, {"event": "unshared"})
         select.select([service], [], [])  # its first request comes when it has; the one that follows reads it
         _start_again_read_only(service)
+    elif mode.startswith("join:"):
+        _join(service, int(mode.removeprefix("join:")))
     elif mode == "mapped":
         mounts.detach(os.path.realpath(sys.executable))
     share_memory()
     Spawner(service).serve()
+
+
+def _join(service: socket.socket, userns: int) -> None:
+    """Take the place of a spawner that has died, in its user namespace: what it made, others know as below that one."""
+    try:
+        clone.setns(userns, clone.CLONE_NEWUSER)
+        os.close(userns)
+        clone.unshare(clone.CLONE_NEWNS)
+        mounts.set_propagation_private()
+    except OSError as error:
+        wire.send(service, {"event": "refused", "message": error.strerror})
+        os._exit(1)
+    _start_again_read_only(service)
 
 
 def _start_again_read_only(service: socket.socket) -> None:

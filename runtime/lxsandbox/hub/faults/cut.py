@@ -161,7 +161,7 @@ class Cut:
         counts: dict[str, dict[tuple[str, ...], nft.Count]] = {}
         for name, keys in self.keys().items():
             found = nft.read_set(kernel, self.table, name)
-            counts[name] = {key: found.get(nft.name_key(key), nft.Count()) for key in keys}
+            counts[name] = {key: found[nft.name_key(key)] for key in keys if nft.name_key(key) in found}
         return Seen(
             links=counts.get("links", {}),
             senders=counts.get("senders", {}),

@@ -19,6 +19,8 @@ from lxsandbox.netlink.conversation import Conversation
 
 __all__ = ["Fault", "live_ports"]
 
+_MOST_ROWS = 64
+
 
 def live_ports(network: Network) -> dict[str, Port]:
     """The ports of a network by their names."""
@@ -135,11 +137,13 @@ class Fault:
         return True
 
     def counted(self, kernel: Conversation) -> list[dict[str, Any]]:
-        """What it has done so far, by link."""
+        """What it has done so far, by link; of very many, those where it has done something."""
         rows: list[dict[str, Any]] = []
         if self.cut is not None:
             seen = self.cut.read(kernel)
-            rows += [self._cut_row(key, of, count) for of, counts in seen.by_set().items() for key, count in counts.items()]
+            found = [self._cut_row(key, of, count) for of, counts in seen.by_set().items() for key, count in counts.items()]
+            many = len(found) > _MOST_ROWS
+            rows += [row for row in found if row["dropped_packets"] or not many]
         return rows + [self._queue_row(queue) for queue in self.queues]
 
     def _cut_row(self, key: tuple[str, ...], of: str, count: nft.Count) -> dict[str, Any]:

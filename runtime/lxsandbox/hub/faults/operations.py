@@ -1,10 +1,13 @@
 """What the service can ask of faults. What does it is loaded with the first fault: a run without one does not pay for it."""
 
+from lxsandbox.hub.refusal import Refused
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from lxsandbox.hub.faults.registry import Faults
+    from lxsandbox.hub.members import Network
     from lxsandbox.hub.serve import Hub
 
 __all__ = ["OPERATIONS"]
@@ -18,20 +21,28 @@ def _faults(hub: "Hub") -> "Faults":
     return hub.faults
 
 
+def _network(hub: "Hub", request: "dict[str, Any]") -> "Network":
+    """Raises Refused: it may have been closed while this was on its way."""
+    network = hub.networks.get(request["network"])
+    if network is None:
+        raise Refused("SandboxError", "the network has been closed")
+    return network
+
+
 def partition(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """Nothing goes from the sandboxes `a` to `b` of a network, nor back unless `one_way`."""
-    network = hub.networks[request["network"]]
+    network = _network(hub, request)
     return {"fault": _faults(hub).partition(network, request["a"], request["b"], one_way=request["one_way"])}
 
 
 def isolate(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """Nothing goes from or to the sandboxes `a`."""
-    return {"fault": _faults(hub).isolate(hub.networks[request["network"]], request["a"])}
+    return {"fault": _faults(hub).isolate(_network(hub, request), request["a"])}
 
 
 def shape(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """The line of sandbox `a`, or its link to `peer`, is to lose packets, be slow, and so on, in `directions`."""
-    network = hub.networks[request["network"]]
+    network = _network(hub, request)
     made = _faults(hub).shape(network, request["a"], request["peer"], request["directions"], request["values"])
     return {"fault": made}
 
@@ -53,7 +64,8 @@ def taken_over(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str
 
 def listed(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
     """The faults of a network, and what they have done."""
-    return {"faults": hub.faults.listed(hub.networks[request["network"]]) if hub.faults is not None else []}
+    network = _network(hub, request)
+    return {"faults": hub.faults.listed(network) if hub.faults is not None else []}
 
 
 OPERATIONS = {

@@ -6,6 +6,8 @@ there is a way round the cut.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,7 @@ __all__ = ["Probe", "between", "few_of", "lines_of", "prove_arrival", "prove_fal
 
 _FEW_LINKS = 256
 _ROUND = 64  # the kernel's queue for a processor holds a thousand frames (net.core.netdev_max_backlog)
-_MOST_ROUNDS = 4000  # a loss of one in ten thousand then goes unseen once in 10^11 times
+_SURE = 35  # of so many canaries expected to be lost, or to pass, none is seen once in 10^15 times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,29 +66,31 @@ def prove_fall(canaries: Canaries, kernel: Conversation, cut: Cut, probes: Seque
     """Every probe falls, by its own element, and none arrives. Raises Unproven."""
     canaries.introduce()
     before = _counts(kernel, cut)
-    wanted: dict[tuple[str, tuple[str, ...]], int] = {}
-    marks: list[tuple[Station, bytes, bytes]] = []
-    for number, probe in enumerate(probes, start=1):
-        marks.append((probe.end, probe.start.mac, canaries.send(probe.start, probe.end.mac)))
-        wanted[probe.of, probe.key] = wanted.get((probe.of, probe.key), 0) + 1
-        if number % _ROUND == 0 or number == len(probes):
-            canaries.wait_for(_fallen(kernel, cut, number))
-
-    def dropped() -> bool:
-        now = _counts(kernel, cut)
-        return all(now.get(key, 0) - before.get(key, 0) >= count for key, count in wanted.items())
-
-    if not (canaries.wait_for(_fallen(kernel, cut, len(probes))) and canaries.wait_for(dropped)):
-        seen = cut.read(kernel)
-        raise Unproven(f"{seen.canaries_dropped} of {len(probes)} canaries were dropped, and {seen.canaries_passed} passed")
-    canaries.read()
-    arrived = sum((mac, mark) in end.arrived for end, mac, mark in marks)
-    if arrived:
-        raise Unproven(f"{arrived} of {len(probes)} canaries arrived all the same: there is another way")
+    for start in range(0, len(probes), _ROUND):
+        sent = _send(canaries, probes[start : start + _ROUND])
+        count = start + len(sent)
+        canaries.wait_for(partial(_decided, kernel, cut, count, sent))
+        dropped, passed = cut.read_canaries(kernel)
+        if dropped < count or _arrived(sent):
+            way = ", and some arrived: there is another way" if _arrived(sent) else ""
+            raise Unproven(f"of {count} canaries {dropped} were dropped, and {passed} passed{way}")
+    now = _counts(kernel, cut)
+    for (of, key), count in Counter((probe.of, probe.key) for probe in probes).items():
+        if now.get((of, key), 0) - before.get((of, key), 0) < count:
+            raise Unproven(f"{len(probes)} canaries were dropped, but not those of {' and '.join(key)}")
 
 
-def _fallen(kernel: Conversation, cut: Cut, count: int) -> Callable[[], bool]:
-    return lambda: cut.read_canaries(kernel)[0] >= count
+def _decided(kernel: Conversation, cut: Cut, count: int, sent: Sequence[tuple[Station, bytes, bytes]]) -> bool:
+    return cut.read_canaries(kernel)[0] >= count or _arrived(sent) > 0
+
+
+def _send(canaries: Canaries, probes: Sequence[Probe]) -> list[tuple[Station, bytes, bytes]]:
+    """One canary for each: where it should arrive, and what it can be told by."""
+    return [(probe.end, probe.start.mac, canaries.send(probe.start, probe.end.mac)) for probe in probes]
+
+
+def _arrived(sent: Sequence[tuple[Station, bytes, bytes]]) -> int:
+    return sum((mac, mark) in end.arrived for end, mac, mark in sent)
 
 
 def _counts(kernel: Conversation, cut: Cut) -> dict[tuple[str, tuple[str, ...]], int]:
@@ -98,10 +102,11 @@ def prove_loss(
 ) -> None:
     """By each element one has fallen, and one has passed (or, but for where a queue `waits`, arrived). Raises Unproven."""
     canaries.introduce()
+    rounds = 1 + math.ceil(_SURE / min(cut.share, 1 - cut.share) / _ROUND)
     for probe in probes:
         before, passed = _count_at(kernel, cut, probe), cut.read_canaries(kernel)[1]
         fell = got = False
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(rounds):
             probe.end.forget()
             for _ in range(_ROUND):
                 canaries.send(probe.start, probe.end.mac)
@@ -112,23 +117,21 @@ def prove_loss(
                 break
         else:
             lost, came = ("some" if each else "none" for each in (fell, got))
-            raise Unproven(f"of {_MOST_ROUNDS * _ROUND} canaries {lost} were lost, and {came} arrived")
+            raise Unproven(f"of {rounds * _ROUND} canaries {lost} were lost, and {came} arrived")
 
 
 def _count_at(kernel: Conversation, cut: Cut, probe: Probe) -> int:
     return _counts(kernel, cut).get((probe.of, probe.key), 0)
 
 
-def _all_arrived(sent: Sequence[tuple[Station, bytes, bytes]]) -> bool:
-    return all((mac, mark) in end.arrived for end, mac, mark in sent)
-
-
 def prove_arrival(canaries: Canaries, probes: Sequence[Probe]) -> None:
     """Every probe arrives. Raises Unproven."""
     canaries.introduce()
     for start in range(0, len(probes), _ROUND):
-        few = probes[start : start + _ROUND]
-        sent = [(probe.end, probe.start.mac, canaries.send(probe.start, probe.end.mac)) for probe in few]
+        sent = _send(canaries, probes[start : start + _ROUND])
         if not canaries.wait_for(partial(_all_arrived, sent)):
-            missing = sum((mac, mark) not in end.arrived for end, mac, mark in sent)
-            raise Unproven(f"{missing} of {len(sent)} canaries did not arrive where nothing should stop them")
+            raise Unproven(f"{len(sent) - _arrived(sent)} of {len(sent)} canaries did not arrive where nothing should stop them")
+
+
+def _all_arrived(sent: Sequence[tuple[Station, bytes, bytes]]) -> bool:
+    return _arrived(sent) == len(sent)

@@ -7,6 +7,7 @@ given NET_ADMIN); what it gets waits at the hub's. tbf for a rate alone, which e
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -28,6 +29,7 @@ _FRAME_BYTES = 65_550  # the longest: MTU and header. Through a bucket that is s
 _BURST_SECONDS = 0.001
 _LIMIT_SECONDS = 0.2  # what would wait longer than this is lost, as in a router
 _LOOPBACK = 1
+_GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL, errno.ENXIO)
 _LONG_BYTES, _SHORT_BYTES = 60_000, 1_000
 _ROUND, _MOST_ROUNDS = 64, 2000
 _SHORT_SECONDS = 0.001
@@ -73,6 +75,9 @@ class Queue:
     def put(self, wanted: Netem | None = None) -> None:
         """Have it there, with nothing waiting in it; `wanted` instead of what is its own. Raises OSError."""
         options = (wanted or self.wanted).options() if self.kind == "netem" else _bucket(self.wanted.rate or 0)
+        if self._handle and self.kind == "netem":
+            # Newer kernels refuse a netem that duplicates as long as there is another one on the link.
+            self.remove()
         self._handle += 1  # a qdisc of another handle takes the place of the old one, and what waited there is gone
         self._ask(lambda kernel, index: qdiscs.put(kernel, index, self.kind, options, handle=self._handle << 16))
 
@@ -81,10 +86,20 @@ class Queue:
         return Queue(self._home, port, self.direction, self.wanted)
 
     def remove(self) -> None:
-        self._ask(qdiscs.delete)
+        """Gone is gone: with the interface, or by the sandbox itself, where that has NET_ADMIN."""
+        try:
+            self._ask(qdiscs.delete)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
 
     def read(self) -> QueueCount:
-        return self._ask(qdiscs.read)
+        try:
+            return self._ask(qdiscs.read)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return qdiscs.NO_QUEUE
 
     def _ask(self, question: Callable[[Conversation, int], T]) -> T:
         kernel, index = self._open()
@@ -94,9 +109,14 @@ class Queue:
     def _open(self) -> tuple[Conversation, int]:
         if self.direction == "in":
             return Conversation(ROUTE), self.port.index
-        return inside(
-            self._home, self.port.member.netns, lambda: (Conversation(ROUTE), socket.if_nametoindex(self.port.interface))
-        )
+        return inside(self._home, self.port.member.netns, self._open_inside)
+
+    def _open_inside(self) -> tuple[Conversation, int]:
+        try:
+            index = socket.if_nametoindex(self.port.interface)
+        except OSError as error:  # it has no number
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
+        return Conversation(ROUTE), index
 
     def ends(self, canaries: Canaries) -> tuple[Station, Station]:
         """Where canaries are to start and arrive so that they go through this queue."""

@@ -83,11 +83,17 @@ class Faults:
         for fault in wanted:
             fault.undo(self._kernel())
             del self._faults[fault.number]
+        for fault in wanted:
+            self._prove_undone(fault)
+
+    def _prove_undone(self, fault: Fault) -> None:
         try:
-            for fault in wanted:
-                fault.prove_undone(self._hub.home, self._slow())
+            fault.prove_undone(self._hub.home, self._slow())
         except Unproven as unproven:
             raise Refused("SandboxError", f"the fault was taken back, and {unproven}") from None
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # a member that has taken its own interface away is reached by nobody
+                raise
 
     def _forget(self, network: Network) -> None:
         """The network ends: nothing of its faults may stay, and nothing is to be proven."""
@@ -97,7 +103,8 @@ class Faults:
 
     def taken_over(self, old: str, new: str) -> None:
         """The sandbox `new` has taken the place of `old`, and has joined the same networks."""
-        for port in self._hub.members[new].ports.values():
+        member = self._hub.members.get(new)
+        for port in member.ports.values() if member is not None else ():
             for fault in self._of(port.network):
                 if fault.taken_over(self._kernel(), old, port):
                     self._prove(fault)
@@ -126,10 +133,11 @@ class Faults:
         return Fault(number=number, kind=kind, network=network, boxes=named, **more)
 
     def _make(self, fault: Fault) -> int:
+        kernel = self._kernel()
         try:
-            fault.apply(self._kernel())
+            fault.apply(kernel)
         except OSError as error:
-            raise _refusal(error) from error
+            raise _refusal(fault, error) from error
         self._faults[fault.number] = fault
         self._prove(fault)
         return fault.number
@@ -141,6 +149,9 @@ class Faults:
             self._take_back(fault)
             hint = "the fault was taken back; report this, with what `lxsandbox doctor` says of this host"
             raise Refused("SandboxError", f"{fault.kind} does not do what it should: {unproven}", hint=hint) from None
+        except OSError as error:
+            self._take_back(fault)
+            raise _refusal(fault, error) from error
         except BaseException:
             self._take_back(fault)
             raise
@@ -162,16 +173,26 @@ class Faults:
             try:
                 self._netfilter = Conversation(NETFILTER)
             except OSError as error:
-                raise _refusal(error) from error
+                raise _no_nftables(error) from error
         return self._netfilter
 
 
-def _refusal(error: OSError) -> Exception:
-    if error.errno not in _NO_NFTABLES:
-        return error
+def _refusal(fault: Fault, error: OSError) -> Exception:
+    """What is to be said of a kernel that does not do what a fault is made of."""
+    if error.errno == errno.ENOENT and any(queue.kind == "tbf" for queue in fault.queues):
+        return Refused(
+            "HostUnsupported", "rate= needs tbf, and this kernel has none", hint="run `modprobe sch_tbf`", capability="tbf"
+        )
+    if error.errno in _NO_NFTABLES:
+        return _no_nftables(error)
+    hint = "with NET_ADMIN, which it was given, a sandbox can take its own interface away or down"
+    return Refused("SandboxError", f"{fault.kind} is not possible: {error.strerror}", hint=hint)
+
+
+def _no_nftables(error: OSError) -> Exception:
     return Refused(
         "HostUnsupported",
-        f"faults need nftables for bridges and the tbf queue, and this kernel refuses: {error.strerror}",
-        hint="`lxsandbox doctor` says which is missing, and the fix",
+        f"faults need nftables for bridges, and this kernel refuses: {error.strerror}",
+        hint="`lxsandbox doctor` says what is missing, and the fix",
         capability="nftables",
     )

@@ -7,6 +7,7 @@ what it was asked to start starts when it goes on, perhaps when nobody waits any
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from typing import Any
@@ -65,11 +66,17 @@ class Link:
             self._kill(pid)
 
     def close(self) -> None:
-        """Kill what still runs. A command that was asked for and has not been started is killed when it is."""
+        """Kill what still runs. A command that was asked for and has not been started is killed when it is.
+
+        The socket is closed once all is answered: init reads nothing more from who does not take its answers.
+        """
         self._closing = True
         for pid in self._running:
             self._kill(pid)
-        if not any(request.op == "exec" for request in self._asked.values()):
+        self._close_if_answered()
+
+    def _close_if_answered(self) -> None:
+        if self._closing and not self._asked:
             self._socket.close()
 
     def _send(self, op: str, fds: tuple[int, ...], fields: dict[str, Any]) -> _Request:
@@ -81,13 +88,19 @@ class Link:
         return request
 
     async def _answer(self, request: _Request) -> tuple[wire.Message, list[int]]:
-        message, passed = await request.reply
+        try:
+            message, passed = await request.reply
+        except asyncio.CancelledError:
+            if not request.reply.cancelled():  # it came at the same moment
+                _close_all(request.reply.result()[1])
+            raise
         if "error" in message:
             raise error_from_wire(message["error"])
         return message["ok"], passed
 
     def _kill(self, pid: int) -> None:
-        self._socket.send({"id": 0, "op": "kill_tree", "pid": pid})
+        with contextlib.suppress(LinkLost):  # then it is dead already
+            self._send("kill_tree", (), {"pid": pid}).reply.cancel()
 
     def _told(self, message: wire.Message, fds: list[int]) -> None:
         if message.get("event") == "exit":
@@ -102,17 +115,10 @@ class Link:
         if request is not None and not request.reply.done():
             request.reply.set_result((message, fds))
             return
-        for fd in fds:
-            os.close(fd)
-        if request is not None and request.op == "exec":
-            self._abandoned(message)
-
-    def _abandoned(self, message: wire.Message) -> None:
-        """Nobody waits any more for a command that has been started, or could not be."""
-        if self._closing:
-            self.close()
-        elif "ok" in message:
-            self._kill(message["ok"]["pid"])
+        _close_all(fds)
+        if request is not None and request.op == "exec" and "ok" in message:
+            self._kill(message["ok"]["pid"])  # nobody waits for it any more
+        self._close_if_answered()
 
     def _gone(self) -> None:
         replies = [request.reply for request in self._asked.values()]
@@ -123,3 +129,8 @@ class Link:
             if not future.done():
                 future.set_exception(LinkLost())
                 future.exception()  # perhaps nobody asks for it, which asyncio would tell of as an error
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
