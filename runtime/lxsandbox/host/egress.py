@@ -55,7 +55,10 @@ def _try(program: Program) -> str | None:
         process = _start(program, holder, said.fileno())
         undo.callback(process.wait)
         undo.callback(process.kill)
-        if _told(told_read) == "tap":
+        ended = os.pidfd_open(process.pid)
+        undo.callback(os.close, ended)
+        ready, _, _ = select.select([told_read, ended], [], [])  # the other one gives up in time
+        if told_read in ready and _told(told_read) == "tap":
             return None
         said.seek(0)
         return complaint_in(said.read()) or "it made no tap"
