@@ -24,7 +24,7 @@ __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
     "apt-get", "busybox", "bwrap", "debugfs", "dig", "docker", "docker-registry", "dpkg", "gcc", "git", "ip", "mmdebstrap",
-    "nft", "nsenter", "openssl", "pasta", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "nft", "nsenter", "openssl", "pasta", "ping", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})

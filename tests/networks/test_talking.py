@@ -188,6 +188,24 @@ def test_a_fork_is_another_member(make: Make, network: Network) -> None:
         assert look_up(box, "db") == {*box.addresses[network.name], *forked.addresses[network.name]}
 
 
+@needs("ping")
+def test_members_ping_each_other_at_once(make: Make, network: Network) -> None:
+    box, _ = make(networks=[network]), make(networks=[network], name="other")
+    box.run(["sh", "-c", "cp $(command -v ping) /tmp/ping"], check=True)  # without the capability that the file has
+
+    for family in ("-4", "-6"):
+        assert " 0% packet loss" in box.check_output(["/tmp/ping", family, "-c", "3", "-i", "0.01", "-W", "0.5", "other"])
+
+
+@needs("id-range")
+def test_who_may_ping_is_as_the_spec_says_where_it_does(make: Make, network: Network) -> None:
+    strict = make(networks=[network], sysctls={"net.ipv4.ping_group_range": "5 5"})
+    code = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)"
+
+    assert "PermissionError" in strict.run(["python3", "-c", code]).stderr
+    assert make(networks=[network]).run(["python3", "-c", code]).returncode == 0
+
+
 def test_root_inside_cannot_change_its_addresses(make: Make, network: Network) -> None:
     box = make(networks=[network])
     code = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh22x', b'eth0', 0))"

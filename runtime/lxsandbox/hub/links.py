@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 
-from lxsandbox.hub import netlink
+from lxsandbox.hub import netlink, parameters
 from lxsandbox.hub.members import Member, Network, Port, inside
 from lxsandbox.hub.netlink import Netlink, address_message, attribute, link_message, nested, number, peer, text
 from lxsandbox.hub.refusal import Refused
@@ -150,7 +150,8 @@ def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
 
 def _open_inside(hub: "Hub", member: Member) -> Netlink:
     """In the sandbox's network: what is needed there."""
-    _refuse_advertisements()
+    parameters.refuse_advertisements()
+    parameters.allow_echo()
     asked = Netlink()
     try:
         # Init does so too, perhaps a little later: until then a name server that is bound there answers from another address.
@@ -160,19 +161,6 @@ def _open_inside(hub: "Hub", member: Member) -> Netlink:
         asked.close()
         raise
     return asked
-
-
-def _refuse_advertisements() -> None:
-    """Nobody but the hub says what addresses and routes there are; nobody is asked for them either."""
-    for name in ("default", "all"):
-        try:
-            fd = os.open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            return  # without IPv6, or below a read-only /proc/sys: then it asks, and nobody answers
-        try:
-            os.write(fd, b"0")
-        finally:
-            os.close(fd)
 
 
 def _bring_up(asked: Netlink, port: Port) -> None:
