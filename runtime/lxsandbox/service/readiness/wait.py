@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Readiness"]
 
+_END_SECONDS = 5.0  # from the end of init's channel to the news of its own
+
 
 class Readiness:
     """All waits of a run."""
@@ -44,7 +46,7 @@ class Readiness:
             if waiting.done() and not isinstance(waiting.exception(), LinkLost):
                 waiting.result()
             elif waiting.done() or box.ended.done():
-                raise SandboxDied(box.name, await box.ended)
+                raise SandboxDied(box.name, await box.wait_ended(_END_SECONDS))
             else:
                 seen = [(repr(part), watch.seen) for part, watch in tree.watches()]
                 raise NotReady(box.name, repr(condition), seconds or 0.0, seen, box.log.tail() if box.log is not None else "")
