@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lxsandbox.conditions import All, AnyOf, Command, Condition, File, Healthy, Http, Log, Port
 from lxsandbox.errors import NotReady, SandboxDied, SandboxError
-from lxsandbox.service.readiness.answers import HttpWatch
 from lxsandbox.service.readiness.commands import CommandWatch
 from lxsandbox.service.readiness.files import FileWatch
 from lxsandbox.service.readiness.health import HealthWatch
@@ -104,6 +103,9 @@ def _watch(condition: Condition, sight: Sight) -> Watch:
         case Port():
             return PortWatch(condition, sight)
         case Http():
+            # http.client takes longer to load than a sandbox to start: only who waits for HTTP pays for it.
+            from lxsandbox.service.readiness.answers import HttpWatch
+
             return HttpWatch(condition, sight)
         case Log():
             return LogWatch(condition, sight)
