@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lxsandbox.cli.publishing import published
 from lxsandbox.defaults import LOCK_NAME
 from lxsandbox.spec import Bind
 from lxsandbox.units import UNLIMITED
@@ -65,6 +66,10 @@ _OPTIONS = (
     click.option("-w", "--cwd", metavar="DIR", help="The working directory."),
     click.option("-u", "--user", metavar="USER[:GROUP]", help="Who runs it: a name or a number."),
     click.option("--network", type=click.Choice(["isolated", "host"]), help="Its own loopback alone (default), or the host's."),
+    click.option(
+        "-p", "--publish", "ports", multiple=True, metavar="[HOST_PORT:]PORT[/udp]", callback=published,
+        help="Have a port of it on 127.0.0.1; at a free port where none is named, see `ps --json`.",
+    ),
     click.option(
         "-v", "--mount", "mounts", multiple=True, metavar="SRC:DST[:ro|rw|copy]", callback=_mounts,
         help="Show a file or folder of the host; read-only unless said otherwise.",
