@@ -23,8 +23,8 @@ from lxsandbox.host import probe
 __all__ = ["check", "lacks", "must_run", "needs"]
 
 TOOLS = frozenset({
-    "busybox", "bwrap", "debugfs", "dig", "docker", "docker-registry", "gcc", "git", "ip", "mmdebstrap", "nft", "nsenter",
-    "openssl", "pasta", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
+    "apt-get", "busybox", "bwrap", "debugfs", "dig", "docker", "docker-registry", "dpkg", "gcc", "git", "ip", "mmdebstrap",
+    "nft", "nsenter", "openssl", "pasta", "qemu-img", "runc", "setpriv", "skopeo", "tar", "umoci", "unshare",
 })  # fmt: skip
 # Root alone can have these, so for a plain user they are the other side of the suite and not something missing.
 ROOT_ONLY = frozenset({"root", "cgroup-io", "cgroup-cpuset"})
@@ -115,6 +115,11 @@ def _id_range() -> bool:
     if os.geteuid() == 0:
         return True  # root maps what it likes
     return _succeeds("unshare", "--user", "--map-root-user", "--map-auto", "true")
+
+
+def _rules_that_pass_on() -> bool:
+    chain = 'add chain netdev t c { type filter hook ingress device "lo" priority 0; }'
+    return _in_user_network("nft", f'add table netdev t; {chain}; add rule netdev t c fwd to "lo"')
 
 
 def _egress() -> bool:
@@ -226,6 +231,7 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "nftables": lambda: _in_user_network(
         "nft", "add table bridge t; add chain bridge t c { type filter hook forward priority 0; }"
     ),
+    "nft-fwd": _rules_that_pass_on,
     "egress": _egress,
     "cgroup-memory": _cgroup("memory", "memory.limit_in_bytes"),
     "cgroup-pids": _cgroup("pids", "pids.max"),

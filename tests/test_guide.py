@@ -16,6 +16,7 @@ NEEDS = {
     "memory=": "cgroup-memory",
     "pids=": "cgroup-pids",
     "user=": "id-range",
+    "networks=": "veth",
     "egress=": "egress",
     "partition(": "nftables",
     "shape(": "nftables",

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DEVICE", "NAMES", "TAP", "Program", "found_programs", "host_has_ipv6"]
+__all__ = ["DEVICE", "NAMES", "TAP", "Program", "complaint_in", "found_programs", "host_has_ipv6"]
 
 DEVICE = "/dev/net/tun"
 NAMES = ("slirp4netns", "pasta")
@@ -19,6 +19,7 @@ NAMES = ("slirp4netns", "pasta")
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 TAP = "outlet0"
 _MTU = "65520"
+_LINES_TOLD = 3
 # The last of the networks of `service.addresses`: slirp4netns' own 10.0.2.0/24 would hide one that the host may have.
 _NETWORK4, _GUEST4 = "10.255.252", "100"
 _SLIRP6 = "fd00::"  # slirp4netns has no option for another
@@ -36,21 +37,22 @@ class Program:
     ipv6: str | None
     gateway6: str | None
 
-    def command(self, *, as_root: bool, lifeline: int) -> list[str]:
+    def command(self, holder: int, *, as_root: bool, lifeline: int) -> list[str]:
         """Its command line. Descriptor 0 is the network namespace that the tap is to be in, 1 its user namespace.
 
-        Descriptors: paths below /proc of another process are closed to a program that has given up root's rights.
+        Both are those of the process `holder`, whose paths below /proc are closed to a program that has given up root's rights.
         It ends, where it can, when the other end of the pipe `lifeline` is closed.
         """
-        return [self.path, *(self._slirp(as_root, lifeline) if self.name == "slirp4netns" else self._pasta(as_root))]
+        return [self.path, *(self._slirp(holder, as_root, lifeline) if self.name == "slirp4netns" else self._pasta(as_root))]
 
-    def _slirp(self, as_root: bool, lifeline: int) -> list[str]:
+    def _slirp(self, holder: int, as_root: bool, lifeline: int) -> list[str]:
         # What parses the packets of a sandbox has no rights and sees no files (Podman starts it so too).
         arguments = ["--enable-sandbox", "--enable-seccomp", "--disable-host-loopback", "--disable-dns"]
         arguments += [f"--mtu={_MTU}", f"--cidr={_NETWORK4}.0/24"]
         arguments += ["--enable-ipv6"] if self.ipv6 else []
-        arguments += [] if as_root else ["--userns-path=/proc/self/fd/1"]
-        return [*arguments, f"--exit-fd={lifeline}", "--netns-type=path", "/proc/self/fd/0", TAP]
+        # Given paths, it does not enter the user namespace for its sandbox, and may not make one then.
+        where = ["--netns-type=path", "/proc/self/fd/0"] if as_root else [str(holder)]
+        return [*arguments, f"--exit-fd={lifeline}", *where, TAP]
 
     def _pasta(self, as_root: bool) -> list[str]:
         # As root it would become nobody, who may not enter the namespace. It gives up all rights but those it needs anyway.
@@ -101,6 +103,12 @@ def _ipv6_routes() -> list[tuple[str, int]]:
     except OSError:
         return []
     return [(each[0], int(each[1], 16)) for each in fields if each[-1] != "lo"]
+
+
+def complaint_in(said: bytes) -> str:
+    """What a program that has ended complained of; empty where it said nothing of use."""
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+    return "; ".join([line for line in lines if line and "syslog" not in line and "tapfd=" not in line][-_LINES_TOLD:])
 
 
 def host_has_ipv6(routes: Sequence[tuple[str, int]] | None = None) -> bool:

@@ -18,6 +18,7 @@ from forwards import measure_forwards
 from images import measure_images, measure_snapshots
 from lab import Lab
 from machine import describe
+from networks import measure_networks
 from plugin import measure_plugin
 from starts import measure_fixture, measure_starts
 from table import Section, as_page, as_text
@@ -61,6 +62,7 @@ def _sections(lab: Lab, options: argparse.Namespace, folder: Path) -> Iterator[S
         "crowd": lambda: measure_crowd(lab, options.live),
         "images": lambda: measure_images(min(rounds, _IMAGES_AT_MOST)),
         "snapshots": lambda: measure_snapshots(rounds),
+        "networks": lambda: measure_networks(lab, rounds),
         "plugin": lambda: measure_plugin(min(rounds, _PYTEST_RUNS_AT_MOST), folder),
     }
     for name, measure in measures.items():
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests/bench", description="How long things take on this machine.")
     parser.add_argument("--rounds", type=int, default=100, help="of each (default: 100; fewer of what takes long)")
     parser.add_argument("--live", type=int, default=1000, metavar="N", help="how many sandboxes live at once (default: 1000)")
-    choices = ("starts", "fixture", "commands", "copies", "forwards", "crowd", "images", "snapshots", "plugin")
+    choices = ("starts", "fixture", "commands", "copies", "forwards", "crowd", "images", "snapshots", "networks", "plugin")
     parser.add_argument("--only", nargs="+", choices=choices, help="measure these alone")
     parser.add_argument(
         "--write", nargs="?", type=Path, const=_PAGE, metavar="PATH", help=f"write a page (default: {_PAGE.name} of the docs)"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from lxsandbox.defaults import with_defaults
 from lxsandbox.sandbox.connection import ServiceConnection
@@ -26,24 +28,25 @@ class Lab:
         self._usual, self._required = with_defaults(SandboxSpec())
         self._sizes = count(1 << 28, 1 << 16)
 
-    def rest(self) -> None:
-        """Wait until the pool is full, and all that was closed has gone."""
-        fields = {"spec": self._usual.as_json(), "required": self._required, "count": _AHEAD}
-        self.connection.request("prewarm", **fields, wait=True)
+    def rest(self, **fields: Any) -> None:
+        """Wait until the pool is full, of the usual ones with these fields too, and all that was closed has gone."""
+        for spec in [self._usual, *([replace(self._usual, **fields)] if fields else [])]:
+            self.connection.request("prewarm", spec=spec.as_json(), required=self._required, count=_AHEAD, wait=True)
         self.connection.request("settle")
 
     @contextmanager
-    def at_rest(self) -> Generator[None]:
+    def at_rest(self, **fields: Any) -> Generator[None]:
         """Rest before, and after for whoever is next."""
-        self.rest()
+        self.rest(**fields)
         try:
             yield
         finally:
-            self.rest()
+            self.rest(**fields)
 
-    def usual(self) -> Sandbox:
+    def usual(self, **fields: Any) -> Sandbox:
         """A sandbox as the `sandbox` fixture makes it: of a shape that was seen before."""
-        box = Sandbox.from_spec(self._usual, required=self._required, connection=self.connection)
+        spec = replace(self._usual, **fields)
+        box = Sandbox.from_spec(spec, required=self._required, connection=self.connection)
         if box.pooled:
             self.pool_hits += 1
         else:

@@ -39,29 +39,36 @@ BAD = [
 LOOPBACK = ["localhost", "localhost:80", "x.localhost", "127.0.0.1", "127.0.0.0/8:80", "[::1]:80", "::1", "0.0.0.0", "::"]
 
 
-@pytest.mark.parametrize("entry", MEANT)
-def test_an_entry_is_read_as_it_is_meant(entry: str) -> None:
-    assert allowances([entry]) == [MEANT[entry]]
+def test_an_entry_is_read_as_it_is_meant() -> None:
+    assert {entry: allowances([entry]) for entry in MEANT} == {entry: [meant] for entry, meant in MEANT.items()}
 
 
-@pytest.mark.parametrize("entry", BAD, ids=repr)
-def test_another_one_is_refused_with_what_may_be_written(entry: object) -> None:
-    with pytest.raises(SpecError, match="egress") as raised:
-        SandboxSpec(egress=[entry])  # type: ignore[list-item]
-
-    assert raised.value.hint
-
-
-@pytest.mark.parametrize("entry", LOOPBACK)
-def test_loopback_is_refused_with_the_reason(entry: str) -> None:
-    with pytest.raises(SpecError, match="loopback"):
-        SandboxSpec(egress=[entry])
+def refused_with(egress: object) -> SpecError | None:
+    try:
+        SandboxSpec(egress=egress)  # type: ignore[arg-type]
+    except SpecError as error:
+        return error
+    return None
 
 
-@pytest.mark.parametrize("value", ["example.org", b"x", 1, None, {"a": 1}, 1.5, [["a"]]], ids=repr)
-def test_it_is_true_false_or_a_list(value: object) -> None:
-    with pytest.raises(SpecError, match="egress"):
-        SandboxSpec(egress=value)  # type: ignore[arg-type]
+def test_another_one_is_refused_with_what_may_be_written() -> None:
+    for entry in BAD:
+        error = refused_with([entry])
+        assert error is not None, entry
+        assert "egress" in error.message
+        assert error.hint
+
+
+def test_loopback_is_refused_with_the_reason() -> None:
+    for entry in LOOPBACK:
+        error = refused_with([entry])
+        assert error is not None, entry
+        assert "loopback is each sandbox's own" in error.message
+
+
+def test_it_is_true_false_or_a_list() -> None:
+    for value in ("example.org", b"x", 1, None, {"a": 1}, 1.5, [["a"]]):
+        assert refused_with(value) is not None, value
 
 
 def test_a_list_has_a_bound() -> None:

@@ -11,7 +11,6 @@ from egress.outside import Server, address_of_host, attempt, serve
 from needs import needs
 
 from lxsandbox import Sandbox
-from lxsandbox.errors import HostUnsupported
 from lxsandbox.sandbox.connection import ServiceConnection
 
 pytestmark = needs("user-namespaces", "overlayfs", "egress")
@@ -117,18 +116,3 @@ def test_pasta_does_it_too_and_over_ipv6(monkeypatch: pytest.MonkeyPatch, server
                     assert attempt(box, own6, over_ipv6.port)[0] == "HELLO"
     finally:
         connection.leave()
-
-
-def test_a_host_without_a_program_for_it_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LXSANDBOX_OUTLET", "no-such-program")
-    connection = ServiceConnection.open()
-    try:
-        with pytest.raises(HostUnsupported, match="egress needs") as raised:
-            Sandbox(egress=True, connection=connection)
-        with Sandbox(connection=connection) as box:
-            assert box.run(["true"]).returncode == 0
-    finally:
-        connection.leave()
-
-    assert raised.value.capability == "egress"
-    assert "slirp4netns" in raised.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -90,7 +91,9 @@ def test_what_needs_netem_is_there_or_refused_by_name_with_nothing_done(members:
     (netem,) = probe(["netem"])
     if netem.ok:
         with members.network.shape(members.a, **asked), echo_connection(members.a, members.b) as talk:
+            begun = time.monotonic()
             assert talk.ask("x") == "x"
+            assert time.monotonic() - begun >= (0.04 if "delay" in asked else 0)
     else:
         with pytest.raises(HostUnsupported, match="need netem") as refused:
             members.network.shape(members.a, **asked)

@@ -14,7 +14,7 @@ from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import enter_user_namespace
 from lxsandbox.hub.doors import Doors
 from lxsandbox.hub.refusal import Refused
-from lxsandbox.outlet import DEVICE, NAMES, TAP, Program, found_programs
+from lxsandbox.outlet import DEVICE, NAMES, TAP, Program, complaint_in, found_programs
 from lxsandbox.syscalls import clone
 
 __all__ = ["egress"]
@@ -55,18 +55,20 @@ def _try(program: Program) -> str | None:
         process = _start(program, holder, said.fileno())
         undo.callback(process.wait)
         undo.callback(process.kill)
-        if _told(told_read) == "tap":
+        ended = os.pidfd_open(process.pid)
+        undo.callback(os.close, ended)
+        ready, _, _ = select.select([told_read, ended], [], [])  # the other one gives up in time
+        if told_read in ready and _told(told_read) == "tap":
             return None
         said.seek(0)
-        lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip() and "syslog" not in line]
-        return lines[-1] if lines else "it made no tap"
+        return complaint_in(said.read()) or "it made no tap"
 
 
 def _start(program: Program, holder: int, said: int) -> subprocess.Popen[bytes]:
     network, user = (os.open(f"/proc/{holder}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("net", "user"))
     lifeline, other = os.pipe2(os.O_CLOEXEC)  # the other end stays open as long as this process lives
     try:
-        command = program.command(as_root=os.geteuid() == 0, lifeline=lifeline)
+        command = program.command(holder, as_root=os.geteuid() == 0, lifeline=lifeline)
         return subprocess.Popen(command, stdin=network, stdout=user, stderr=said, pass_fds=[lifeline], cwd="/")
     finally:
         for fd in (network, user, lifeline):

@@ -13,7 +13,7 @@ from lxsandbox.hub.refusal import Refused
 
 __all__ = [
     "ACCEPT", "DROP", "Nftables", "Ruleset", "accept", "compare", "connection_state", "drop", "field", "jump", "look_up",
-    "masked", "masquerade", "meta", "reject", "reset",
+    "masked", "masquerade", "meta", "refused_by", "reject", "reset",
 ]  # fmt: skip
 
 _NETLINK_NETFILTER = 12
@@ -120,7 +120,11 @@ class Nftables(Netlink):
     """A socket for transactions of the network namespace that this process is in now."""
 
     def __init__(self) -> None:
-        super().__init__(_NETLINK_NETFILTER)
+        """Raises Refused where the kernel has no nftables."""
+        try:
+            super().__init__(_NETLINK_NETFILTER)
+        except OSError as error:
+            raise refused_by(error) from error
 
     def transact(self, messages: list[Message]) -> None:
         """Do all of it, or nothing. Raises the OSError of the first message that failed."""
@@ -199,9 +203,16 @@ class Ruleset:
         try:
             self._asked.transact(messages)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
-                raise
-            hint = "run `modprobe nf_tables nft_masq nft_reject_inet`, or boot a kernel that has them"
-            raise Refused(
-                "HostUnsupported", f"this kernel cannot filter by nftables: {error.strerror}", hint=hint, capability="egress"
-            ) from error
+            raise refused_by(error) from error
+
+
+def refused_by(error: OSError) -> Exception:
+    """What to raise for an error of nftables: Refused where the kernel has none, or not all that is used of it."""
+    if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        return error
+    return Refused(
+        "HostUnsupported",
+        f"this kernel cannot filter what leaves, by nftables: {error.strerror}",
+        hint="run `modprobe -a nf_tables nft_ct nft_masq nft_reject_inet`, or boot a kernel that has them",
+        capability="egress",
+    )

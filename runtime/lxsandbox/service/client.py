@@ -60,7 +60,12 @@ class Client:
         """Have `work` done as a task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self.socket.closed:
+            self.run.networks.owner_gone(self)  # what was begun before it went may have made one since
 
     async def _answer(self, message: wire.Message) -> None:
         key = message.get("id")

@@ -6,6 +6,7 @@ What is asked is the business of `networks`. A hub that has died takes all netwo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 from lxsandbox import errors, wire
 from lxsandbox.errors import HostUnsupported, SandboxError
 from lxsandbox.service.sockets import MessageSocket
-from lxsandbox.service.spawner_link import SpawnerLink
+from lxsandbox.service.spawner_link import SpawnerDied, SpawnerLink
 
 __all__ = ["HubDied", "HubLink"]
 
@@ -41,6 +42,7 @@ class HubLink:
         self._next = 0
         self._starting = asyncio.Lock()
         self._pidfd = -1
+        self._ended: asyncio.Future[None] | None = None  # of one that was started: when the kernel is through with it
         self.pid: int | None = None
 
     async def ask(self, op: str, fds: Sequence[int] = (), **fields: Any) -> dict[str, Any]:
@@ -66,7 +68,12 @@ class HubLink:
         future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
         self._waiting[key] = future
         self._socket.send({"id": key, "op": op, **fields}, fds)
-        message = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+        try:
+            message = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+        except TimeoutError:
+            raise SandboxError(f"the process that holds the networks has not done {op!r} in {_DEADLINE_SECONDS:.0f} s") from None
+        finally:
+            self._waiting.pop(key, None)
         if "error" in message:
             raise _error(message["error"])
         answer: dict[str, Any] = message["ok"]
@@ -74,15 +81,25 @@ class HubLink:
 
     async def _start(self) -> None:
         ours, theirs = wire.pair()
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
         with theirs:
             try:
-                answer, (self._pidfd,) = await self._spawner.ask({"op": "hub", "path": path}, [theirs.fileno()])
+                self.pid, self._pidfd = await self._clone(theirs.fileno())
             except BaseException:
                 ours.close()
                 raise
-        self.pid = answer["pid"]
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        loop.add_reader(self._pidfd, self._reap, self._pidfd, self._ended)
         self._socket = MessageSocket(ours, self._answered, self._gone)
+
+    async def _clone(self, control: int) -> tuple[int, int]:
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
+        request = {"op": "hub", "path": path}
+        with contextlib.suppress(SpawnerDied):  # it was killed: another one takes its place
+            answer, (pidfd,) = await self._spawner.ask(request, [control])
+            return answer["pid"], pidfd
+        answer, (pidfd,) = await self._spawner.ask(request, [control])
+        return answer["pid"], pidfd
 
     def _answered(self, message: wire.Message, fds: list[int]) -> None:
         for fd in fds:
@@ -96,7 +113,8 @@ class HubLink:
 
     def _gone(self) -> None:
         self._socket, self.pid = None, None
-        self._reap()
+        with contextlib.suppress(ProcessLookupError):  # its end of the line is closed, so it has ended or is about to
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -104,18 +122,21 @@ class HubLink:
         for lost in self.on_lost:
             lost()
 
-    def _reap(self) -> None:
-        """Its socket is closed, so it has ended or is about to."""
-        pidfd, self._pidfd = self._pidfd, -1
-        if pidfd >= 0:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-            os.close(pidfd)
+    def _reap(self, pidfd: int, ended: asyncio.Future[None]) -> None:
+        """The kernel has ended it."""
+        asyncio.get_running_loop().remove_reader(pidfd)
+        if self._pidfd == pidfd and self._socket is not None:
+            self._socket.read_rest()  # to its end of file, if that has not been seen
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+        ended.set_result(None)
 
-    def stop(self) -> None:
+    async def stop(self, deadline_seconds: float) -> None:
         """End the hub, and all networks with it."""
         if self._socket is not None:
             self._socket.close()
+        if self._ended is not None:
+            await asyncio.wait((self._ended,), timeout=deadline_seconds)
 
 
 def _error(error: dict[str, Any]) -> Exception:

@@ -266,7 +266,7 @@ class Networks:
         """End the hub, and with it whatever there is."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
-        self.hub.stop()
+        await self.hub.stop(_STOP_SECONDS)
 
 
 _DOCTOR = "`lxsandbox doctor` tells what this host lacks"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from lxsandbox.errors import HostUnsupported
 from lxsandbox.host.fixes import fix_of
-from lxsandbox.outlet import DEVICE, NAMES, Program, found_programs
+from lxsandbox.outlet import DEVICE, NAMES, Program, complaint_in, found_programs
 
 __all__ = ["Outlet", "OutletFailed", "candidates"]
 
@@ -70,7 +70,7 @@ class Outlet:
         network, user = (os.open(f"/proc/{hub}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("net", "user"))
         try:
             return subprocess.Popen(
-                self.program.command(as_root=as_root, lifeline=lifeline),
+                self.program.command(hub, as_root=as_root, lifeline=lifeline),
                 stdin=network,
                 stdout=user,
                 stderr=self._said,
@@ -92,11 +92,10 @@ class Outlet:
         asyncio.get_running_loop().remove_reader(self.pidfd)
         self._process.wait()
         size = os.fstat(self._said).st_size
-        said = os.pread(self._said, _TOLD_BYTES, max(0, size - _TOLD_BYTES)).decode(errors="replace")
+        said = os.pread(self._said, _TOLD_BYTES, max(0, size - _TOLD_BYTES))
         for fd in (self.pidfd, self._said, self._lifeline):
             os.close(fd)
-        lines = [line for line in said.splitlines() if line.strip() and "syslog" not in line]
-        return lines[-1].strip() if lines else f"it ended with status {self._process.returncode}"
+        return complaint_in(said) or f"it ended with status {self._process.returncode}"
 
     def stop(self) -> None:
         """End it, and wait until it has: it is killed, which takes the kernel a moment."""
