@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lxsandbox.cli.publishing import published
 from lxsandbox.defaults import LOCK_NAME
 from lxsandbox.spec import Bind
 from lxsandbox.units import UNLIMITED
@@ -73,6 +74,10 @@ _OPTIONS = (
     click.option(
         "--egress", multiple=True, metavar="TARGET", callback=_egress,
         help="What it may reach outside, such as example.org:443 or 10.0.0.0/8; `all`: everything. Nothing by default.",
+    ),
+    click.option(
+        "-p", "--publish", "ports", multiple=True, metavar="[HOST_PORT:]PORT[/udp]", callback=published,
+        help="Have a port of it on 127.0.0.1; at a free port where none is named, see `ps --json`.",
     ),
     click.option(
         "-v", "--mount", "mounts", multiple=True, metavar="SRC:DST[:ro|rw|copy]", callback=_mounts,
