@@ -1,7 +1,7 @@
 """Runs the suite as a plain user: as it is when run by one; root first copies the project to where one can reach it.
 
 The user is LXSANDBOX_PLAIN_USER, else `lxsandbox-ci`, else `nobody`. What it gets is what a login session of systemd would
-give it: a home, a TMPDIR and a cgroup of its own. pytest's exit status is passed on.
+give it: a home, a TMPDIR, a cgroup of its own, and a /dev/net/tun that it may open. pytest's exit status is passed on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from needs import must_run
+
+from lxsandbox.syscalls import clone, mounts
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSED = ("CI", "LANG", "TERM")
@@ -134,10 +137,26 @@ def _remove_group(group: Path) -> None:
     group.rmdir()
 
 
+def _tun_for_everybody(folder: Path) -> Path | None:
+    """A node as udev makes it, which anybody may open; None where the kernel has no such device."""
+    if not os.path.exists("/dev/net/tun"):
+        return None
+    node = folder / "tun"
+    os.mknod(node, stat.S_IFCHR, os.stat("/dev/net/tun").st_rdev)
+    node.chmod(0o666)
+    return node
+
+
 def _run_pytest(
     folder: Path, venv: Path, project: Path, user: pwd.struct_passwd, groups: list[Path], arguments: list[str]
 ) -> int:
+    tun = _tun_for_everybody(folder)
+
     def become_the_user() -> None:
+        if tun is not None:
+            clone.unshare(clone.CLONE_NEWNS)
+            mounts.set_propagation_private()
+            mounts.move_mount(mounts.open_tree(str(tun)), os.open("/dev/net/tun", os.O_PATH | os.O_CLOEXEC))
         # Not by Popen(user=…), which changes the ids before this runs: the groups can be joined by root alone.
         for group in groups:
             (group / "cgroup.procs").write_text("0")
