@@ -9,6 +9,7 @@ from lxsandbox.errors import SandboxError
 from lxsandbox.spec import SandboxSpec
 from lxsandbox.units import format_size
 from pytest_lxsandbox.keys import made_for
+from pytest_lxsandbox.network_report import known_ports, network_sections, reach_lines
 from pytest_lxsandbox.session import tell_death
 
 if TYPE_CHECKING:
@@ -25,10 +26,17 @@ _SIZES = frozenset({"memory", "swap", "io", "disk"})
 
 
 def add_sections(report: pytest.TestReport, item: pytest.Item) -> None:
-    """A section `sandbox NAME` for each: what it was to be, how it is or why it died, what it used, what it printed last."""
-    for sandbox in [*made_for(item), *_shared_with(item)]:
+    """Sections `sandbox NAME`: what it was to be, how it is or why it died, where it is reached, what it used, printed last.
+
+    Then sections `network NAME`: see `network_report`.
+    """
+    sandboxes = [*made_for(item), *_shared_with(item)]
+    ports = known_ports(item.config) if sandboxes else {}
+    for sandbox in sandboxes:
         death = tell_death(sandbox, item)
-        report.sections.append((f"sandbox {sandbox.name}", "\n".join(_lines(sandbox, death))))
+        lines = _lines(sandbox, death, reach_lines(sandbox, ports.get(sandbox.id, {})))
+        report.sections.append((f"sandbox {sandbox.name}", "\n".join(lines)))
+    report.sections += network_sections(item.config, sandboxes)
 
 
 def add_properties(item: pytest.Item) -> None:
@@ -51,14 +59,22 @@ def _shared_with(item: pytest.Item) -> list[Sandbox]:
     return made_for(item.session) if uses_it else []
 
 
-def _lines(sandbox: Sandbox, death: Death | None) -> list[str]:
-    state = sandbox.state if death is None else f"died, {death}"
-    lines = [f"spec: {_described(sandbox.spec)}", f"state: {state}"]
+def _lines(sandbox: Sandbox, death: Death | None, reach: list[str]) -> list[str]:
+    state = _alive(sandbox) if death is None else f"died, {death}"
+    lines = [f"spec: {_described(sandbox.spec)}", f"state: {state}", *reach]
     if (stats := _stats(sandbox)) is not None:
         lines.append(f"used: {_used(stats)}")
     if log := _log(sandbox, death):
         lines += ["last log lines:", *log.splitlines()[-_LOG_LINES:]]
     return lines
+
+
+def _alive(sandbox: Sandbox) -> str:
+    try:
+        restarts = sandbox.restarts
+    except SandboxError:
+        restarts = 0
+    return f"{sandbox.state}, its main command was restarted {restarts} times" if restarts else sandbox.state
 
 
 def _stats(sandbox: Sandbox) -> Stats | None:

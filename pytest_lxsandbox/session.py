@@ -75,6 +75,10 @@ class Run:
         """The image of this run that `reference` names: fetched, or made, by whichever process asks first. Raises ImageError."""
         return find_image(self._connection, reference)
 
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """What the service says of the run. Raises SandboxError."""
+        return self._connection.request(op, **fields)
+
     def leave(self) -> Figures:
         """Have everything removed, and the figures of it all."""
         let_go(self.folder)  # or the service could not remove it

@@ -24,6 +24,7 @@ PUBLIC = [
     "Image",
     "ImageError",
     "Log",
+    "Network",
     "Port",
     "Process",
     "Sandbox",

@@ -1,7 +1,7 @@
 """The programs that carry what leaves the sandboxes to the host's network, and how each is told what we want of it.
 
-slirp4netns comes first: it says refused where a server refuses (pasta of 2023 is silent, and connecting takes its time-out),
-takes uploads eight times as fast as that one, and ends by itself with who started it. pasta is what newer systems have.
+slirp4netns comes first: it says refused where a server refuses (pasta of 2023 is silent, and connecting takes its time-out), its
+uploads have a steady pace, and it ends by itself with who started it. pasta is faster at downloads, and what newer systems have.
 """
 
 from __future__ import annotations

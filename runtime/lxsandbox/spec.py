@@ -83,12 +83,13 @@ class SandboxSpec:
     read and written each. `cpus` is a number of processors' worth of time, `timeout` seconds of wall time for the whole
     sandbox. `capabilities` adds and drops by name (`["+SYS_PTRACE", "-CHOWN"]`). `nesting` allows user namespaces and mounts
     inside. Each of `networks`, joined in this order, is an interface and an address; in there the sandbox is known by its
-    `name`, its `hostname` and `aliases`. `ports` are those of the sandbox, or unix sockets in it, with the port of 127.0.0.1
-    where each is to be had (None: a free one): `{8080: 80, "53/udp": None, "/run/it.sock": 9000}`. `restart` is what happens
-    when the main command has ended: "no" (default: the sandbox ends with it), "on-failure", "on-failure:N" (N restarts at most)
-    or "always". `ready` is a condition such as `Port(5432)`: a start returns when it holds, and fails with NotReady when it
-    does not within 30 seconds. An `Image` given as `image` becomes its reference, and a `Network` its name. Raises
-    SpecError when made with anything that makes no sense.
+    `name`, its `hostname` and `aliases`. `egress` is what it may reach beyond: nothing (False), what is listed
+    (`["example.org:443", "10.0.0.0/8"]`), or everything but the host's loopback (True). `ports` are those of the sandbox, or
+    unix sockets in it, with the port of 127.0.0.1 where each is to be had (None: a free one): `{8080: 80, "53/udp": None,
+    "/run/it.sock": 9000}`. `restart` is what happens when the main command has ended: "no" (default: the sandbox ends with
+    it), "on-failure", "on-failure:N" (N restarts at most) or "always". `ready` is a condition such as `Port(5432)`: a start
+    returns when it holds, and fails with NotReady when it does not within 30 seconds. An `Image` given as `image` becomes its
+    reference, and a `Network` its name. Raises SpecError when made with anything that makes no sense.
     """
 
     image: str = "host"

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from commands import measure_commands, measure_copies
 from crowd import measure_crowd
+from forwards import measure_forwards
 from images import measure_images, measure_snapshots
 from lab import Lab
 from machine import describe
 from networks import measure_networks
 from plugin import measure_plugin
+from readiness import measure_readiness
 from starts import measure_fixture, measure_starts
 from table import Section, as_page, as_text
 
@@ -26,6 +28,7 @@ _PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 _COPIES_AT_MOST = 10
 _IMAGES_AT_MOST = 5
 _PYTEST_RUNS_AT_MOST = 20
+_READY_ROUNDS_AT_MOST = 30
 
 
 def main() -> int:
@@ -57,6 +60,8 @@ def _sections(lab: Lab, options: argparse.Namespace, folder: Path) -> Iterator[S
         "fixture": lambda: measure_fixture(lab, rounds),
         "commands": lambda: measure_commands(lab, rounds),
         "copies": lambda: measure_copies(lab, min(rounds, _COPIES_AT_MOST)),
+        "readiness": lambda: measure_readiness(lab, min(rounds, _READY_ROUNDS_AT_MOST)),
+        "forwards": lambda: measure_forwards(lab, rounds),
         "crowd": lambda: measure_crowd(lab, options.live),
         "images": lambda: measure_images(min(rounds, _IMAGES_AT_MOST)),
         "snapshots": lambda: measure_snapshots(rounds),
@@ -78,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests/bench", description="How long things take on this machine.")
     parser.add_argument("--rounds", type=int, default=100, help="of each (default: 100; fewer of what takes long)")
     parser.add_argument("--live", type=int, default=1000, metavar="N", help="how many sandboxes live at once (default: 1000)")
-    choices = ("starts", "fixture", "commands", "copies", "crowd", "images", "snapshots", "networks", "plugin")
+    choices = (
+        *("starts", "fixture", "commands", "copies", "readiness", "forwards", "crowd", "images", "snapshots", "networks"),
+        "plugin",
+    )
     parser.add_argument("--only", nargs="+", choices=choices, help="measure these alone")
     parser.add_argument(
         "--write", nargs="?", type=Path, const=_PAGE, metavar="PATH", help=f"write a page (default: {_PAGE.name} of the docs)"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from events import until
 from needs import needs
 
+from lxsandbox.errors import SandboxDied
 from lxsandbox.sandbox.sandbox import Sandbox
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,7 +47,8 @@ def test_following_prints_what_comes_and_ends_with_the_sandbox(lxsandbox_process
     assert follower.stdout is not None
     assert follower.stdout.readline() == "3\n"
 
-    counting.run(["sh", "-c", "touch /tmp/end; echo the end > /tmp/more"], check=True)
+    with suppress(SandboxDied):  # it may end before the one that told it to
+        counting.run(["sh", "-c", "touch /tmp/end; echo the end > /tmp/more"])
 
     assert follower.stdout.read() == "the end\n"
     assert follower.wait(30) == 0

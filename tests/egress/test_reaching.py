@@ -10,7 +10,7 @@ import pytest
 from egress.outside import Server, address_of_host, attempt, serve
 from needs import needs
 
-from lxsandbox import Sandbox
+from lxsandbox import Network, Sandbox
 from lxsandbox.sandbox.connection import ServiceConnection
 
 pytestmark = needs("user-namespaces", "overlayfs", "egress")
@@ -95,10 +95,24 @@ def test_it_goes_together_with_networks(make_sandbox: Make, server: Server, host
 
 
 def test_a_sandbox_that_is_reset_still_has_it(make_sandbox: Make, server: Server, host: str) -> None:
-    box = make_sandbox(egress=True)
-    box.reset()
+    for networks in ([], ["together"]):
+        box = make_sandbox(networks=networks, egress=[f"{host}:{server.port}"])
+        box.reset()
+
+        assert attempt(box, host, server.port)[0] == "HELLO"
+        with serve(host) as other:
+            assert "refused" in attempt(box, host, other.port)[0]
+
+
+def test_it_outlasts_a_network_that_is_closed(make_sandbox: Make, sandbox_network: Network, server: Server, host: str) -> None:
+    box = make_sandbox(networks=[sandbox_network], egress=[f"{host}:{server.port}"])
+
+    sandbox_network.close()
 
     assert attempt(box, host, server.port)[0] == "HELLO"
+    said, seconds = attempt(box, "not-listed.test", 80)
+    assert "gaierror" in said  # so its resolver still answers
+    assert seconds < 5
 
 
 @needs("pasta")

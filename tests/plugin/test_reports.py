@@ -64,6 +64,63 @@ def test_a_failed_test_shows_why_its_sandbox_died(pytester: pytest.Pytester) -> 
 
 
 @_REAL
+def test_a_failed_test_shows_how_often_a_command_was_restarted_and_where_it_is_reached(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        SCRIPT = "echo x >> /dev/shm/n; [ $(wc -l < /dev/shm/n) = 3 ] || exit 1; echo up; exec sleep 1000"
+
+        def test_it(make_sandbox):
+            box = make_sandbox(name="box", command=["sh", "-c", SCRIPT], restart="always")
+            assert "up\\n" in box.logs(follow=True)
+            print("port", box.address(80)[1])
+            raise AssertionError
+        """
+    )
+
+    result = pytester.runpytest()
+
+    (port,) = [line.split()[1] for line in result.outlines if line.startswith("port ")]
+    result.stdout.fnmatch_lines(
+        ["*- sandbox box -*", "state: running, its main command was restarted 2 times", f"ports: 127.0.0.1:{port}->80/tcp"]
+    )
+
+
+@needs("user-namespaces", "overlayfs", "veth", "bridge", "nftables")
+def test_a_failed_test_shows_the_members_and_faults_of_its_networks(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(make_sandbox, sandbox_network):
+            one, two = [make_sandbox(name=name, networks=[sandbox_network]) for name in ("one", "two")]
+            print("addresses", one.ip, two.ip)
+            sandbox_network.partition([one], [two])
+            raise AssertionError
+
+        def test_whole(make_sandbox, sandbox_network):
+            make_sandbox(name="three", networks=[sandbox_network])
+            raise AssertionError
+        """
+    )
+
+    result = pytester.runpytest()
+
+    (ips,) = [line.split()[1:] for line in result.outlines if line.startswith("addresses ")]
+    result.stdout.fnmatch_lines(
+        [
+            "*- sandbox one -*",
+            f"networks: *={ips[0]}*",
+            "*- network * -*",
+            f"members: one={ips[0]}*, two={ips[1]}*",
+            "partition:",
+            "  * -> *: 0 packets dropped, 0 bytes dropped",
+            "*- sandbox three -*",
+            "*- network * -*",
+            "members: three=*",
+            "faults: none",
+        ]
+    )
+
+
+@_REAL
 def test_a_failed_set_up_shows_them_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -90,11 +90,17 @@ def test_a_client_that_goes_while_its_sandbox_gets_ready_leaves_nothing(alone: M
     until(lambda: set(_names(watching)) == before, "it has been removed")
 
 
-def test_ready_is_no_part_of_the_shape(make_sandbox: Make) -> None:
-    box = make_sandbox(command=SERVER)
-    connection = box._control.connection
-    connection.request("prewarm", spec=SandboxSpec(command=SERVER).as_json(), required=[], count=1, wait=True)
-    assert Sandbox.from_spec(SandboxSpec(command=SERVER, ready=Port(5432)), required=[], connection=connection).close() is None
+def test_many_sandboxes_get_ready_at_once(make_sandbox: Make) -> None:
+    command = ["sh", "-c", "sleep 0.2; touch /run/ready; echo ready; exec sleep 1000"]
+    with ThreadPoolExecutor(40) as apart:
+        starting = [apart.submit(make_sandbox, command=command, ready=File("/run/ready") & Log("ready")) for _ in range(40)]
+    assert all(each.result().logs() == "ready\n" for each in starting)
+
+
+def test_ready_is_no_part_of_the_shape(alone: Make) -> None:
+    first = alone(command=SERVER)
+    first._control.connection.request("prewarm", spec=first.spec.as_json(), required=[], count=1, wait=True)
+    assert alone(command=SERVER, ready=Port(5432)).pooled
 
 
 def test_an_update_keeps_the_condition(make_sandbox: Make) -> None:

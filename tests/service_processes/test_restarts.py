@@ -186,6 +186,20 @@ def test_what_falls_due_while_it_is_paused_is_done_when_it_goes_on(make_sandbox:
     assert box.run(["true"]).returncode == 0
 
 
+@needs("cgroup-freezer")
+def test_what_is_due_while_it_is_paused_is_no_more_once_it_is_to_end(make_sandbox: Make) -> None:
+    box = make_sandbox(command=shell("exit 3"), restart="always")
+    until(lambda: box.restarts == 5, "it was started for the sixth time")
+    until(lambda: box._control.request("main")["status"] == 3, "it has ended, and waits for a third of a second")
+
+    box.pause()
+    with make_sandbox(command=shell("exit 1"), restart="always") as other:
+        until(lambda: other.restarts == 6, "the time is over")
+    box._control.service("let_end")
+
+    assert until_end(box).death.exit_code == 3
+
+
 def test_what_cannot_be_started_again_ends_the_sandbox(make_sandbox: Make, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     (tmp_path / "once").write_text("#!/bin/sh\nrm $0\n")

@@ -45,14 +45,9 @@ def _networks(networks: dict[str, list[str]] | None) -> str:
     return ", ".join(f"{name}={next(iter(addresses), '')}" for name, addresses in (networks or {}).items()) or "-"
 
 
-def _ports(ports: list[dict[str, Any]] | None) -> str:
+def _ports(ports: dict[str, int] | None) -> str:
     """As container tools write it."""
-    return ", ".join(_forward(each) for each in ports or ()) or "-"
-
-
-def _forward(forward: dict[str, Any]) -> str:
-    host, port = forward["address"]
-    return f"{f'[{host}]' if ':' in host else host}:{port}->{forward['port']}/{forward['protocol']}"
+    return ", ".join(f"127.0.0.1:{port}->{target}" for target, port in (ports or {}).items()) or "-"
 
 
 def _text(value: Any) -> str:

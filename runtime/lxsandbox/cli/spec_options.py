@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lxsandbox.cli.publishing import published
 from lxsandbox.defaults import LOCK_NAME
 from lxsandbox.spec import Bind
 from lxsandbox.units import UNLIMITED
@@ -53,6 +54,11 @@ def _mount(text: str, parameter: click.Parameter) -> Bind:
             raise click.BadParameter(f"{text!r} is not SRC:DST[:ro|rw|copy]", param=parameter)
 
 
+def _egress(_context: click.Context, _parameter: click.Parameter, texts: Sequence[str]) -> bool | list[str] | None:
+    """What may be reached; the word `all` for everything."""
+    return True if "all" in texts else list(texts) or None
+
+
 _OPTIONS = (
     click.option("--memory", metavar="SIZE", help="Most memory of all its processes together, such as 256M; `max`: no bound."),
     click.option("--swap", metavar="SIZE", callback=_size, help="Most swap; none by default."),
@@ -65,6 +71,14 @@ _OPTIONS = (
     click.option("-w", "--cwd", metavar="DIR", help="The working directory."),
     click.option("-u", "--user", metavar="USER[:GROUP]", help="Who runs it: a name or a number."),
     click.option("--network", type=click.Choice(["isolated", "host"]), help="Its own loopback alone (default), or the host's."),
+    click.option(
+        "--egress", multiple=True, metavar="TARGET", callback=_egress,
+        help="What it may reach outside, such as example.org:443 or 10.0.0.0/8; `all`: everything. Nothing by default.",
+    ),
+    click.option(
+        "-p", "--publish", "ports", multiple=True, metavar="[HOST_PORT:]PORT[/udp]", callback=published,
+        help="Have a port of it on 127.0.0.1; at a free port where none is named, see `ps --json`.",
+    ),
     click.option(
         "-v", "--mount", "mounts", multiple=True, metavar="SRC:DST[:ro|rw|copy]", callback=_mounts,
         help="Show a file or folder of the host; read-only unless said otherwise.",

@@ -1,21 +1,17 @@
 """From the clone to a finished root: descriptors, signals, ids, loopback; then mounts."""
 
-import fcntl
 import os
-import socket
-import struct
 
 from lxsandbox.rootfs.apply import Root, apply, enter, prepare
 from lxsandbox.syscalls import mounts
 from lxsandbox.syscalls.files import close_all_but
+from lxsandbox.syscalls.loopback import bring_up_loopback
 
 TYPE_CHECKING = False  # the spawner loads this module
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["become_root", "build", "settle_process"]
-
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 
 def settle_process(keep: list[int]) -> None:
@@ -41,7 +37,7 @@ def become_root(request: "dict[str, Any]", mapped: int) -> int:
         os.setgroups([])
     mounts.set_propagation_private()
     if request["own_network"]:
-        _bring_up_loopback()
+        bring_up_loopback()
     return prepare(request["prepared"])
 
 
@@ -53,10 +49,3 @@ def build(steps: "list[dict[str, Any]]", trees: list[int], prepared: int) -> lis
         if fd >= 0:
             os.close(fd)
     return root.uppers
-
-
-def _bring_up_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        request = struct.pack("16sh22x", b"lo", 0)
-        flags = struct.unpack("16sh22x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))

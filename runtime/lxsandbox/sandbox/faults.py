@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "FaultInjection", "LinkCount"]
 
+_MOST_NAMES = 6
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LinkCount:
@@ -181,4 +183,5 @@ def _ids(sandboxes: Sequence[Sandbox]) -> list[str]:
 
 
 def _names(sandboxes: Sequence[Sandbox]) -> str:
-    return ", ".join(each.name for each in sandboxes)
+    shown = ", ".join(each.name for each in sandboxes[:_MOST_NAMES])
+    return shown if len(sandboxes) <= _MOST_NAMES else f"{shown} and {len(sandboxes) - _MOST_NAMES} more"

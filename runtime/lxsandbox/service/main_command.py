@@ -55,17 +55,15 @@ class MainCommand:
 
     def go_on(self) -> None:
         """The sandbox runs, or does so again: do what was due meanwhile."""
-        if self._due and self._box.state in ("running", "paused") and not self._box.frozen:
-            self._due = False
+        begun = self._task is not None and not self._task.done()
+        if self._due and not begun and self._box.state in ("running", "paused") and not self._box.frozen:
             self._task = self._loop.create_task(self._by_policy())
 
     async def _by_policy(self) -> None:
         async with self._box.moving:
-            if self._box.ending or self._task is not asyncio.current_task():
-                return
-            if self._box.frozen:
-                self._due = True
-                return
+            if not self._due or self._box.ending or self._box.frozen:
+                return  # cancelled meanwhile, of no use, or still due when it goes on
+            self._due = False
             self.restarts += 1
             try:
                 await self._again()
@@ -118,7 +116,7 @@ class MainCommand:
         waiting = self._timer is not None or self._due
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._due, self._task = None, False, None
+        self._timer, self._due = None, False
         return waiting
 
     def sandbox_ended(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["PortWatch"]
 
 _AGAIN_SECONDS = 0.002
+_SHARE_SECONDS = 0.0001
 _SHOWN = 10
 
 
@@ -27,7 +28,7 @@ class PortWatch:
 
     async def come_true(self) -> None:
         diag = await self._sight.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
-        with diag, self._sight.pace.turns(_AGAIN_SECONDS) as turns:
+        with diag, self._sight.pace.turns(_AGAIN_SECONDS, share_seconds=_SHARE_SECONDS) as turns:
             while self._port not in (found := ports_listened_on(diag)):
                 self.seen = _told(found)
                 await turns.pause()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lxsandbox.conditions import All, AnyOf, Command, Condition, File, Healthy, Http, Log, Port
 from lxsandbox.errors import NotReady, SandboxDied, SandboxError
-from lxsandbox.service.readiness.answers import HttpWatch
 from lxsandbox.service.readiness.commands import CommandWatch
 from lxsandbox.service.readiness.files import FileWatch
 from lxsandbox.service.readiness.health import HealthWatch
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from lxsandbox.service.box import Box
 
 __all__ = ["Readiness"]
+
+_END_SECONDS = 5.0  # from the end of init's channel to the news of its own
 
 
 class Readiness:
@@ -44,7 +45,7 @@ class Readiness:
             if waiting.done() and not isinstance(waiting.exception(), LinkLost):
                 waiting.result()
             elif waiting.done() or box.ended.done():
-                raise SandboxDied(box.name, await box.ended)
+                raise SandboxDied(box.name, await box.wait_ended(_END_SECONDS))
             else:
                 seen = [(repr(part), watch.seen) for part, watch in tree.watches()]
                 raise NotReady(box.name, repr(condition), seconds or 0.0, seen, box.log.tail() if box.log is not None else "")
@@ -102,6 +103,9 @@ def _watch(condition: Condition, sight: Sight) -> Watch:
         case Port():
             return PortWatch(condition, sight)
         case Http():
+            # http.client takes longer to load than a sandbox to start: only who waits for HTTP pays for it.
+            from lxsandbox.service.readiness.answers import HttpWatch
+
             return HttpWatch(condition, sight)
         case Log():
             return LogWatch(condition, sight)
