@@ -9,8 +9,9 @@ import pytest
 
 from lxsandbox.errors import HostUnsupported
 from lxsandbox.host import NAMES, probe
-from lxsandbox.hub import links
+from lxsandbox.hub import links, netlink
 from lxsandbox.hub.links import bridge_message, veth_message
+from lxsandbox.hub.members import Member, Network, Port
 from lxsandbox.hub.netlink import Message, Netlink
 from lxsandbox.hub.refusal import Refused
 from lxsandbox.service.hub_link import _error
@@ -43,20 +44,38 @@ def test_a_kernel_without_a_kind_of_link_is_refused_by_the_name_that_doctor_has_
 
 
 def test_any_other_error_of_the_kernel_is_told_as_it_is() -> None:
-    message = veth_message("p0", 1, bridge=0, interface="eth0", netns=0, mac=MAC)
+    message = veth_message("p0", 1, bridge=0, interface="eth0", inside=2, netns=0, mac=MAC)
 
     with pytest.raises(OSError, match="refused"):
         links._ask_for_kind(cast("Netlink", Kernel(errno.ENOSPC)), message, "veth")
 
 
+class KernelWithoutIpv6(Kernel):
+    """Refuses what is about IPv6 by this errno, and does the rest: the link is up."""
+
+    def attempt(self, *messages: Message) -> tuple[list[int], list[bytes]]:
+        told = [self.number] * 3 + [0] * (len(messages) - 3)
+        return told, [bytes(16) + netlink.attribute(netlink.IFLA_OPERSTATE, bytes([netlink.IF_OPER_UP]))]
+
+
+def port() -> Port:
+    network = Network(0, "net", "b1", 1, "10.192.0.1", "fd6c:7873::1")
+    given = {"interface": "eth0", "mac": MAC, "ipv4": "10.192.0.2", "ipv6": "fd6c:7873::2"}
+    return Port(Member("box", -1, ["box"]), network, 2, given)
+
+
 @pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EACCES, errno.EOPNOTSUPP])
 def test_a_kernel_or_a_sandbox_without_ipv6_has_no_ipv6_address(number: int) -> None:
-    class Port:
-        ipv6, mac = "fd6c:7873::2", MAC
+    made = port()
 
-    assert not links._add_ipv6(cast("Netlink", Kernel(number)), 1, cast("Any", Port()))
-    with pytest.raises(OSError, match="refused"):
-        links._add_ipv6(cast("Netlink", Kernel(errno.ENOBUFS)), 1, cast("Any", Port()))
+    links._bring_up(cast("Netlink", KernelWithoutIpv6(number)), made)
+
+    assert (made.ipv4, made.ipv6) == ("10.192.0.2", None)
+
+
+def test_ipv6_that_fails_for_another_reason_is_an_error() -> None:
+    with pytest.raises(OSError, match="cannot be brought up: No buffer space"):
+        links._bring_up(cast("Netlink", KernelWithoutIpv6(errno.ENOBUFS)), port())
 
 
 def test_a_probe_leaves_no_link() -> None:

@@ -13,7 +13,7 @@ from lxsandbox.syscalls import clone
 
 __all__ = ["bridge", "veth"]
 
-_BRIDGE, _PORT = 100, 101
+_BRIDGE, _PORT, _INSIDE = 100, 101, 102
 _UNKNOWN = "this kernel knows no links of this kind"
 _MAC = "02:6c:0a:c0:00:01"
 
@@ -35,7 +35,7 @@ def veth(_scratch: str) -> str:
     enter_user_namespace(clone.CLONE_NEWNET)
     netns = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:
-        Netlink().ask(veth_message("p0", _PORT, bridge=0, interface="eth0", netns=netns, mac=_MAC))
+        Netlink().ask(veth_message("p0", _PORT, bridge=0, interface="eth0", inside=_INSIDE, netns=netns, mac=_MAC))
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise Lack("veth-module", _UNKNOWN) from error

@@ -12,7 +12,7 @@ import struct
 
 from lxsandbox.hub import netlink, parameters
 from lxsandbox.hub.members import Member, Network, Port, inside
-from lxsandbox.hub.netlink import Netlink, address_message, attribute, link_message, nested, number, peer, text
+from lxsandbox.hub.netlink import Netlink, address_message, attribute, is_operating, link_message, nested, number, peer, text
 from lxsandbox.hub.refusal import Refused
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ __all__ = ["MTU", "OPERATIONS", "bridge_message", "remove_later", "sweep", "veth
 MTU = 65520  # of loopback is 65536; an IP packet has 65535 bytes at most, and the link's header is beside it
 _GROUP_LEFT = 0x6C7873  # ip-link(8): links of one group are deleted together
 _UP_SECONDS = 1.0
+_IPV4_PREFIX = 22
+# What a kernel without IPv6 says, or one that a sysctl of the sandbox forbids it.
+_NO_IPV6 = frozenset({errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV, errno.EINVAL})
 _LOOPBACK = 1  # the index that it has in every network namespace
 _CREATE = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
 _ONE_QUEUE = number(netlink.IFLA_NUM_TX_QUEUES, 1) + number(netlink.IFLA_NUM_RX_QUEUES, 1)  # else one a processor, for nothing
@@ -58,10 +61,11 @@ def bridge_message(name: str, index: int, mac: str) -> netlink.Message:
     return link_message(netlink.RTM_NEWLINK, _CREATE, text(netlink.IFLA_IFNAME, name), address, info, index=index, up=True)
 
 
-def veth_message(name: str, index: int, *, bridge: int, interface: str, netns: int, mac: str) -> netlink.Message:
+def veth_message(name: str, index: int, *, bridge: int, interface: str, inside: int, netns: int, mac: str) -> netlink.Message:
     """For a new veth, both ends where they belong from the first: to move one later takes the kernel 40 ms.
 
-    `name` and `index` are of the end that is plugged into `bridge`, which is up; the other is in `netns`, and is down.
+    `name` and `index` are of the end that is plugged into `bridge`, which is up; the other is in `netns`, and is down;
+    `interface` and `inside` are its name and index.
     """
     there = peer(
         text(netlink.IFLA_IFNAME, interface),
@@ -69,6 +73,7 @@ def veth_message(name: str, index: int, *, bridge: int, interface: str, netns: i
         attribute(netlink.IFLA_ADDRESS, _mac(mac)),
         number(netlink.IFLA_MTU, MTU),
         _ONE_QUEUE,
+        index=inside,
     )
     info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
     here = (text(netlink.IFLA_IFNAME, name), number(netlink.IFLA_MTU, MTU), number(netlink.IFLA_MASTER, bridge), _ONE_QUEUE)
@@ -142,7 +147,13 @@ def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
     # Far from the indexes of a sandbox: between ends of one index, linkwatch takes its time, up to a second.
     port = Port(member, network, hub.next_index(), given)
     message = veth_message(
-        port.name, port.index, bridge=network.index, interface=port.interface, netns=member.netns, mac=port.mac
+        port.name,
+        port.index,
+        bridge=network.index,
+        interface=port.interface,
+        inside=port.inside,
+        netns=member.netns,
+        mac=port.mac,
     )
     _ask_for_kind(hub.netlink, message, "veth")
     member.ports[network.number] = network.ports[member.box] = port
@@ -164,43 +175,38 @@ def _open_inside(hub: "Hub", member: Member) -> Netlink:
 
 
 def _bring_up(asked: Netlink, port: Port) -> None:
-    body = asked.ask(link_message(netlink.RTM_GETLINK, 0, text(netlink.IFLA_IFNAME, port.interface)))[0]
-    index = int.from_bytes(body[4:8], "little")
-    ipv4 = socket.inet_aton(port.ipv4)
-    asked.ask(
-        address_message(
-            socket.AF_INET,
-            22,
-            0,
-            index,
-            attribute(netlink.IFA_LOCAL, ipv4),
-            attribute(netlink.IFA_ADDRESS, ipv4),
-            attribute(netlink.IFA_BROADCAST, ipv4[:2] + bytes([ipv4[2] | 3, 255])),
-        )
+    """Give a sandbox's end of a link its addresses, usable at once, and bring it up."""
+    index, ipv4 = port.inside, socket.inet_aton(port.ipv4)
+    broadcast = attribute(netlink.IFA_BROADCAST, ipv4[:2] + bytes([ipv4[2] | 3, 255]))
+    own = (attribute(netlink.IFA_LOCAL, ipv4), attribute(netlink.IFA_ADDRESS, ipv4), broadcast)
+    over_ipv6 = _ipv6_messages(port)
+    errors, bodies = asked.attempt(
+        *over_ipv6,
+        address_message(socket.AF_INET, _IPV4_PREFIX, 0, index, *own),
+        link_message(netlink.RTM_NEWLINK, 0, index=index, up=True),
+        link_message(netlink.RTM_GETLINK, 0, index=index),
     )
-    if port.ipv6 is not None and not _add_ipv6(asked, index, port):
+    without_ipv6 = [each for each in errors[: len(over_ipv6)] if each]
+    if without_ipv6 and set(without_ipv6) <= _NO_IPV6:
         port.ipv6 = None
-    asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=index, up=True))
-    wait_operating(asked, index)
+        errors = errors[len(over_ipv6) :]
+    for failed in filter(None, errors):
+        raise OSError(failed, f"the link of a sandbox cannot be brought up: {os.strerror(failed)}")
+    if not is_operating(bodies[-1]):
+        wait_operating(asked, index)
 
 
-def _add_ipv6(asked: Netlink, index: int, port: Port) -> bool:
-    """Its own addresses, usable at once; False where the kernel or a sysctl of the sandbox has no IPv6."""
+def _ipv6_messages(port: Port) -> list[netlink.Message]:
+    """For the addresses in IPv6, which are not looked for on the link first; none is made up beside."""
     assert port.ipv6 is not None
-    own, local = socket.inet_pton(socket.AF_INET6, port.ipv6), _link_local(_mac(port.mac))
-    try:
-        asked.ask(
-            link_message(netlink.RTM_NEWLINK, 0, _NO_GENERATED, index=index),
-            *(
-                address_message(socket.AF_INET6, 64, netlink.IFA_F_NODAD, index, attribute(netlink.IFA_ADDRESS, address))
-                for address in (own, local)
-            ),
-        )
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV, errno.EINVAL):
-            raise
-        return False
-    return True
+    addresses = socket.inet_pton(socket.AF_INET6, port.ipv6), _link_local(_mac(port.mac))
+    return [
+        link_message(netlink.RTM_NEWLINK, 0, _NO_GENERATED, index=port.inside),
+        *(
+            address_message(socket.AF_INET6, 64, netlink.IFA_F_NODAD, port.inside, attribute(netlink.IFA_ADDRESS, address))
+            for address in addresses
+        ),
+    ]
 
 
 def wait_operating(asked: Netlink, index: int) -> None:

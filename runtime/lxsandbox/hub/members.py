@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["Member", "Network", "Port", "inside"]
 
 
+# The indexes of a sandbox's own ends of links: far from those that the kernel gives to tunnels in every namespace (sit0 …).
+FIRST_INSIDE = 1000
+
+
 class Network:
     """A bridge and what is plugged into it. `hub4` and `hub6` are the addresses kept for the hub itself."""
 
@@ -28,7 +32,7 @@ class Network:
 
 
 class Port:
-    """A link: `name` and `index` are of its end at the bridge, `interface` of the other one, in the sandbox."""
+    """A link: `name` and `index` are of its end at the bridge, `interface` and `inside` of the other, in the sandbox."""
 
     def __init__(self, member: "Member", network: Network, index: int, given: "dict[str, str]") -> None:
         self.member = member
@@ -36,6 +40,7 @@ class Port:
         self.name = f"p{index}"
         self.index = index
         self.interface = given["interface"]
+        self.inside = FIRST_INSIDE + len(member.ports)
         self.mac = given["mac"]
         self.ipv4 = given["ipv4"]
         self.ipv6: str | None = given["ipv6"]

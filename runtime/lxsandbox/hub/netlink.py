@@ -65,9 +65,9 @@ def link_message(kind: int, flags: int, *attributes: bytes, index: int = 0, up: 
     return kind, flags, header + b"".join(attributes)
 
 
-def peer(*attributes: bytes) -> bytes:
-    """The other end of a new veth, in the data of its kind."""
-    return attribute(VETH_INFO_PEER, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + b"".join(attributes))
+def peer(*attributes: bytes, index: int = 0) -> bytes:
+    """The other end of a new veth, with the index that it shall have (0: any), in the data of its kind."""
+    return attribute(VETH_INFO_PEER, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + b"".join(attributes))
 
 
 def address_message(family: int, prefix: int, flags: int, index: int, *attributes: bytes) -> Message:
@@ -85,6 +85,11 @@ def attributes_of(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]"
         offset += length + (-length % 4)
 
 
+def is_operating(link: bytes) -> bool:
+    """Whether the body of an answer about a link says that what is sent over it arrives."""
+    return any(kind == IFLA_OPERSTATE and data[0] == IF_OPER_UP for kind, data in attributes_of(link, _LINK.size))
+
+
 class Netlink:
     """A socket of the network namespace that this process is in now; it stays with that one."""
 
@@ -97,6 +102,13 @@ class Netlink:
 
         Raises the OSError of the first that failed, when all have been tried.
         """
+        errors, bodies = self.attempt(*messages)
+        for number in filter(None, errors):
+            raise OSError(number, f"netlink: {os.strerror(number)}")
+        return bodies
+
+    def attempt(self, *messages: Message) -> tuple[list[int], list[bytes]]:
+        """The same, with the errno of each message, 0 for those that were done."""
         first = self._sequence + 1
         self._sequence += len(messages)
         packet = b"".join(
@@ -105,19 +117,14 @@ class Netlink:
         )
         self._socket.send(packet)
         bodies: list[bytes] = []
-        missing, failed = len(messages), 0
-        while missing:
+        errors: dict[int, int] = {}
+        while len(errors) < len(messages):
             for kind, sequence, body in self._receive():
-                if sequence < first:
-                    continue
-                if kind != NLMSG_ERROR:
+                if sequence >= first and kind == NLMSG_ERROR:
+                    errors[sequence] = -int.from_bytes(body[:4], sys.byteorder, signed=True)
+                elif sequence >= first:
                     bodies.append(body)
-                    continue
-                missing -= 1
-                failed = failed or -int.from_bytes(body[:4], sys.byteorder, signed=True)
-        if failed:
-            raise OSError(failed, f"netlink: {os.strerror(failed)}")
-        return bodies
+        return [errors[first + place] for place in range(len(messages))], bodies
 
     def _receive(self) -> "Iterator[tuple[int, int, bytes]]":
         data = self._socket.recv(_BUFFER_BYTES)
@@ -129,8 +136,7 @@ class Netlink:
 
     def operates(self, index: int) -> bool:
         """Whether what is sent over the link `index` arrives. Since Linux 6.7 to ask is enough to make it so."""
-        body = self.ask(link_message(RTM_GETLINK, 0, index=index))[0]
-        return any(kind == IFLA_OPERSTATE and data[0] == IF_OPER_UP for kind, data in attributes_of(body, _LINK.size))
+        return is_operating(self.ask(link_message(RTM_GETLINK, 0, index=index))[0])
 
     def close(self) -> None:
         self._socket.close()

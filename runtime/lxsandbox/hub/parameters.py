@@ -16,9 +16,7 @@ _EVERYBODY = (b"0 4294967294", b"0 65535", b"0 0")
 
 def refuse_advertisements() -> None:
     """Nobody but the hub says what addresses and routes there are; nobody is asked for them either."""
-    for name in ("default", "all"):
-        if not _write(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", b"0"):
-            return
+    _write("/proc/sys/net/ipv6/conf/default/accept_ra", b"0")  # of links to come
 
 
 def allow_echo() -> None:
