@@ -139,6 +139,19 @@ def test_nothing_is_removed_while_a_live_lease_cannot_be_read(store: Store, text
     assert store.prune().blobs != ()
 
 
+def test_what_comes_for_a_lease_while_it_is_decided_what_goes_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def come_and_list() -> tuple[dict[str, int], dict[str, int]]:
+        ONE.put_into(store)
+        return listed()
+
+    with store.hold([ONE.descriptor]):
+        listed = store._stored
+        monkeypatch.setattr(store, "_stored", come_and_list)
+
+        assert store.prune(all=True).blobs == ()
+        assert store.complete(ONE.descriptor)
+
+
 def _use(folder: str, made: Image, number: int, turns: int) -> None:
     store = Store(folder)
     for turn in range(turns):

@@ -217,9 +217,10 @@ class Store:
         with self._alone():
             names = self._names.read_locked()
             self._refuse_damaged(all)
+            # First what there is, then what is used: a manifest comes before the rest, and so is known of all that is listed.
+            sizes, parts, keys = self._stored(), list(self.blobs.parts()), sorted(self._layers.keys())
             leased = reach_of(self.blobs, self._leases.live())
             images = self._images(names)
-            sizes = self._stored()
             bounds = {"at_most_bytes": math.inf if limit is None else limit, "unused_since": unused_since}
             gone = images_to_go(images, leased, lambda reach: sizes_of(reach, *sizes), **bounds)
             lost = {name for image in gone for name in image.names}
@@ -227,8 +228,10 @@ class Store:
                 self._names.write((name, each) for name, each in names.items() if name not in lost)
             keep = union([image for image in images if image not in gone]) | leased | self._used_since(unused_since)
             blobs = tuple(digest for digest in sizes[0] if digest not in keep.blobs)
-            freed = sum(sizes[0][digest] for digest in blobs) + self._discard_blobs(blobs, keep)
-            layers = tuple(key for key in sorted(self._layers.keys()) if self._layers.put_away(key, kept=keep.has_layer(key)))
+            freed = sum(sizes[0][digest] for digest in blobs) + self._discard_blobs(
+                blobs, [each for each in parts if each not in keep.blobs]
+            )
+            layers = tuple(key for key in keys if self._layers.put_away(key, kept=keep.has_layer(key)))
         freed += self._layers.remove_put_away(leased.has_layer)
         return Pruned(names=tuple(sorted(lost)), blobs=blobs, layers=layers, bytes=freed)
 
@@ -266,9 +269,8 @@ class Store:
                 blobs[digest] = self.blobs.size(digest)
         return blobs, self._layers.sealed()
 
-    def _discard_blobs(self, blobs: Iterable[str], keep: Reach) -> int:
-        """Also what was fetched in part of others that are not kept; the bytes that the latter freed."""
+    def _discard_blobs(self, blobs: Iterable[str], parts: Iterable[str]) -> int:
+        """Also what was fetched in part of others; the bytes that the latter freed."""
         for digest in blobs:
             self.blobs.discard(digest)
-        parts = sum(self.blobs.discard_part(digest) for digest in self.blobs.parts() if digest not in keep.blobs)
-        return parts + self.blobs.discard_new_parts()
+        return sum(self.blobs.discard_part(digest) for digest in parts) + self.blobs.discard_new_parts()
