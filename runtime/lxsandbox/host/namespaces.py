@@ -6,16 +6,15 @@ Every function here changes the process that calls it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import socket
-import struct
 import time
 from pathlib import Path
 
 from lxsandbox.host.lack import Lack
 from lxsandbox.syscalls import clone, mounts
+from lxsandbox.syscalls.loopback import bring_up_loopback
 
 __all__ = [
     "enter_user_namespace",
@@ -28,7 +27,6 @@ __all__ = [
     "user_namespaces",
 ]
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 
 
@@ -144,10 +142,8 @@ def start_network() -> str:
         if error.errno in causes:
             raise Lack(causes[error.errno], str(error.strerror)) from error
         raise user_namespace_lack(error) from error
+    bring_up_loopback()
     with socket.socket() as server:
-        request = struct.pack("16sh22x", b"lo", 0)
-        flags = struct.unpack("16sh22x", fcntl.ioctl(server, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(server, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
         server.bind(("127.0.0.1", 0))
         server.listen()
         socket.create_connection(server.getsockname(), timeout=4).close()
