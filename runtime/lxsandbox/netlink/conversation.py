@@ -24,7 +24,7 @@ _HEAD = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _NUMBER = struct.Struct("=i")
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10  # an error without the request that it is about
 _ANSWER_BYTES = 64 << 10  # the kernel's own packets have 32 KiB at most
-_SECONDS = 10.0  # the kernel answers within the call; a bound all the same
+_PATIENCE = struct.pack("@ll", 10, 0)  # struct timeval. The kernel answers within the call; a bound all the same.
 
 Request = tuple[int, int, bytes]
 """Type, flags, and what follows the header."""
@@ -58,7 +58,7 @@ class Conversation:
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        self._socket.settimeout(_SECONDS)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)  # Python's own timeout polls each time
         self._sequence = 0
 
     def __enter__(self) -> "Self":
@@ -102,21 +102,35 @@ class Conversation:
     def _read(self, waiting: set[int], first: int) -> tuple[dict[int, int], list[bytes]]:
         errors: dict[int, int] = {}
         bodies: list[bytes] = []
-        as_a_whole = False
+        perhaps_no_more = False
         while waiting:
-            for sequence, ended, body in answers(self._socket.recv(_ANSWER_BYTES)):
+            packet = self._packet()
+            for sequence, ended, body in answers(packet):
                 if sequence < first:
                     continue  # of an earlier packet that was given up
                 if ended is None:
                     bodies.append(body)
                 else:
                     errors[sequence] = ended
-                    as_a_whole = as_a_whole or sequence not in waiting
+                    # What nobody waits for is answered when it is refused: a batch, perhaps at its first message alone.
+                    perhaps_no_more = perhaps_no_more or sequence not in waiting
                     waiting.discard(sequence)
-            # What nobody waits for is answered when it is refused: a batch, perhaps at its first message alone.
-            if as_a_whole and not self._more():
+            perhaps_no_more = perhaps_no_more or not packet
+            if perhaps_no_more and not self._more():
+                errors.update(dict.fromkeys(waiting, errno.ENOBUFS))
                 break
         return errors, bodies
+
+    def _packet(self) -> bytes:
+        """Of answers; empty where some were lost, since the socket had no room for them: it has again when all is read."""
+        try:
+            return self._socket.recv(_ANSWER_BYTES)
+        except BlockingIOError as error:
+            raise TimeoutError(errno.ETIMEDOUT, "the kernel does not answer") from error
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return b""
 
     def _more(self) -> bool:
         poll = select.poll()
