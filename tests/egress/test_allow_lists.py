@@ -133,3 +133,11 @@ def test_long_answers_are_cut_to_what_fits(asking: Make, names: Resolver) -> Non
     lookup = "import socket; print(len({each[4][0] for each in socket.getaddrinfo('many.test', 80, socket.AF_INET)}))"
 
     assert int(box.check_output(["/usr/bin/python3", "-I", "-S", "-c", lookup])) >= 25
+
+
+def test_a_list_may_be_long(make_sandbox: Make, server: Server, host: str) -> None:
+    others = [f"203.0.{index // 250}.{index % 250}:80" for index in range(999)]
+    box = make_sandbox(egress=[*others, f"{host}:{server.port}"])
+
+    assert attempt(box, host, server.port)[0] == "HELLO"
+    refused(box, "203.1.0.1", 80)

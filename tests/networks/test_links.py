@@ -9,14 +9,16 @@ import pytest
 
 from lxsandbox.errors import HostUnsupported
 from lxsandbox.host import NAMES, probe
-from lxsandbox.hub import links, netlink
+from lxsandbox.hub import links
 from lxsandbox.hub.links import bridge_message, veth_message
 from lxsandbox.hub.members import Member, Network, Port
-from lxsandbox.hub.netlink import Message, Netlink
 from lxsandbox.hub.refusal import Refused
+from lxsandbox.netlink.attributes import attribute
+from lxsandbox.netlink.conversation import Conversation, Request
 from lxsandbox.service.hub_link import _error
 
 MAC = "02:6c:0a:c0:00:01"
+IFLA_OPERSTATE, IF_OPER_UP = 16, 6
 
 
 class Kernel:
@@ -25,14 +27,14 @@ class Kernel:
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def ask(self, *_: Message) -> list[bytes]:
+    def ask(self, *_: Request) -> list[bytes]:
         raise OSError(self.number, "refused")
 
 
 @pytest.mark.parametrize("kind", ["veth", "bridge"])
 def test_a_kernel_without_a_kind_of_link_is_refused_by_the_name_that_doctor_has_for_it(kind: str) -> None:
     with pytest.raises(Refused) as caught:
-        links._ask_for_kind(cast("Netlink", Kernel(errno.EOPNOTSUPP)), bridge_message("b0", 1, MAC), kind)
+        links._ask_for_kind(cast("Conversation", Kernel(errno.EOPNOTSUPP)), bridge_message("b0", 1, MAC), kind)
 
     refused = caught.value
     told = {"kind": refused.kind, "message": str(refused), "hint": refused.hint, "capability": refused.capability}
@@ -47,15 +49,15 @@ def test_any_other_error_of_the_kernel_is_told_as_it_is() -> None:
     message = veth_message("p0", 1, bridge=0, interface="eth0", inside=2, netns=0, mac=MAC)
 
     with pytest.raises(OSError, match="refused"):
-        links._ask_for_kind(cast("Netlink", Kernel(errno.ENOSPC)), message, "veth")
+        links._ask_for_kind(cast("Conversation", Kernel(errno.ENOSPC)), message, "veth")
 
 
 class KernelWithoutIpv6(Kernel):
     """Refuses what is about IPv6 by this errno, and does the rest: the link is up."""
 
-    def attempt(self, *messages: Message) -> tuple[list[int], list[bytes]]:
+    def attempt(self, *messages: Request) -> tuple[list[int], list[bytes]]:
         told = [self.number] * 3 + [0] * (len(messages) - 3)
-        return told, [bytes(16) + netlink.attribute(netlink.IFLA_OPERSTATE, bytes([netlink.IF_OPER_UP]))]
+        return told, [bytes(16) + attribute(IFLA_OPERSTATE, bytes([IF_OPER_UP]))]
 
 
 def port() -> Port:
@@ -68,14 +70,14 @@ def port() -> Port:
 def test_a_kernel_or_a_sandbox_without_ipv6_has_no_ipv6_address(number: int) -> None:
     made = port()
 
-    links._bring_up(cast("Netlink", KernelWithoutIpv6(number)), made)
+    links._bring_up(cast("Conversation", KernelWithoutIpv6(number)), made)
 
     assert (made.ipv4, made.ipv6) == ("10.192.0.2", None)
 
 
 def test_ipv6_that_fails_for_another_reason_is_an_error() -> None:
     with pytest.raises(OSError, match="cannot be brought up: No buffer space"):
-        links._bring_up(cast("Netlink", KernelWithoutIpv6(errno.ENOBUFS)), port())
+        links._bring_up(cast("Conversation", KernelWithoutIpv6(errno.ENOBUFS)), port())
 
 
 def test_a_probe_leaves_no_link() -> None:

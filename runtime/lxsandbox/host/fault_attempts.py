@@ -9,29 +9,31 @@ import errno
 
 from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import enter_user_namespace
-from lxsandbox.netlink import nftables as nft
+from lxsandbox.netlink import expressions as nft
 from lxsandbox.netlink import qdiscs
 from lxsandbox.netlink.conversation import NETFILTER, ROUTE, Conversation
+from lxsandbox.netlink.counts import read_set
+from lxsandbox.netlink.nftables import BRIDGE, FORWARD, Table, commit, name_key
 from lxsandbox.syscalls import clone
 
 __all__ = ["netem", "nftables", "tbf"]
 
 _LOOPBACK = 1
-_TABLE = "probe"
+_TABLE = Table(BRIDGE, "probe")
 _CAUSES = {"tbf": "tbf-kernel", "netem": "netem-kernel"}
 
 
 def nftables(_scratch: str) -> str:
     """A rule of each kind that faults have: by the ports of a bridge, by chance, counted by link."""
     enter_user_namespace(clone.CLONE_NEWNET)
-    key = nft.name_key(["one", "other"])
-    matching = (nft.chance(0.5), nft.ports(incoming=True, outgoing=True), nft.in_set("links"), nft.verdict(nft.DROP))
+    key = name_key(["one", "other"])
+    matching = (nft.chance(0.5), nft.ports(incoming=True, outgoing=True), nft.in_set("links"), nft.drop())
     try:
         with Conversation(NETFILTER) as kernel:
-            sets = [nft.table(_TABLE), nft.counter_set(_TABLE, "links", names=2), *nft.elements(_TABLE, "links", [key])]
-            chain = nft.base_chain(_TABLE, "forward", nft.FORWARD)
-            nft.commit(kernel, [*sets, chain, nft.rule(_TABLE, "forward", *matching)])
-            counted = nft.read_set(kernel, _TABLE, "links")
+            sets = [_TABLE.make(), _TABLE.counter_set("links", names=2), *_TABLE.add_elements("links", [key])]
+            chain = _TABLE.base_chain("forward", FORWARD)
+            commit(kernel, [*sets, chain, _TABLE.rule("forward", *matching)])
+            counted = read_set(kernel, _TABLE, "links")
     except OSError as error:
         raise Lack("nftables-kernel", f"a table for a bridge: {error.strerror}") from error
     if key not in counted:

@@ -8,7 +8,7 @@ import os
 from lxsandbox.host.lack import Lack
 from lxsandbox.host.namespaces import enter_user_namespace
 from lxsandbox.hub.links import bridge_message, veth_message
-from lxsandbox.hub.netlink import Netlink
+from lxsandbox.netlink.conversation import ROUTE, Conversation, Request
 from lxsandbox.syscalls import clone
 
 __all__ = ["bridge", "veth"]
@@ -22,7 +22,7 @@ def bridge(_scratch: str) -> str:
     """A bridge as a network has one."""
     enter_user_namespace(clone.CLONE_NEWNET)
     try:
-        Netlink().ask(bridge_message("b0", _BRIDGE, _MAC))
+        _ask(bridge_message("b0", _BRIDGE, _MAC))
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise Lack("bridge-module", _UNKNOWN) from error
@@ -35,9 +35,14 @@ def veth(_scratch: str) -> str:
     enter_user_namespace(clone.CLONE_NEWNET)
     netns = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:
-        Netlink().ask(veth_message("p0", _PORT, bridge=0, interface="eth0", inside=_INSIDE, netns=netns, mac=_MAC))
+        _ask(veth_message("p0", _PORT, bridge=0, interface="eth0", inside=_INSIDE, netns=netns, mac=_MAC))
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise Lack("veth-module", _UNKNOWN) from error
         raise
     return "a pair of links was made in a network namespace"
+
+
+def _ask(request: Request) -> None:
+    with Conversation(ROUTE) as kernel:
+        kernel.ask(request)

@@ -4,11 +4,14 @@ A sandbox is known by its link, so an address that it gives itself changes nothi
 another's, and nothing to the hub itself.
 """
 
+import errno
 import socket
 import struct
 
-from lxsandbox.hub import nft
-from lxsandbox.hub.nft import Nftables, Ruleset
+from lxsandbox.hub.refusal import Refused
+from lxsandbox.netlink import expressions as nft
+from lxsandbox.netlink.conversation import NETFILTER, Conversation, Request
+from lxsandbox.netlink.nftables import DROP, FORWARD, INET, INPUT, POSTROUTING, Table, commit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Door", "Doors", "address_and_bits"]
 
-_TABLE = "egress"
+_TABLE = Table(INET, "egress")
+_DOORS = "doors"  # from links of sandboxes to what they may reach
 _ESTABLISHED_OR_RELATED = 2 | 4
 _NEIGHBOURS = (133, 134, 135, 136)  # ICMPv6 types of RFC 4861
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
@@ -36,7 +40,7 @@ def address_and_bits(network: str) -> tuple[bytes, int]:
 def _to(address: bytes, bits: int) -> list[bytes]:
     """Goes on with packets to the first `bits` bits of this address."""
     ipv4 = len(address) == 4
-    version = [nft.meta(nft.META_NFPROTO), nft.compare(_IPV4 if ipv4 else _IPV6)]
+    version = [nft.meta(nft.VERSION), nft.compare(_IPV4 if ipv4 else _IPV6)]
     if not bits:
         return version
     load = nft.field(nft.NETWORK_HEADER, 16 if ipv4 else 24, len(address))
@@ -46,11 +50,7 @@ def _to(address: bytes, bits: int) -> list[bytes]:
 
 def _to_port(protocol: str, port: int) -> list[bytes]:
     load = nft.field(nft.TRANSPORT_HEADER, 2, 2)
-    return [*_of_protocol(_PROTOCOLS[protocol]), load, nft.compare(struct.pack(">H", port))]
-
-
-def _of_protocol(number: int) -> list[bytes]:
-    return [nft.meta(nft.META_L4PROTO), nft.compare(bytes([number]))]
+    return [nft.transport(_PROTOCOLS[protocol]), load, nft.compare(struct.pack(">H", port))]
 
 
 class Door:
@@ -75,72 +75,95 @@ class Doors:
     """The table of the hub's network namespace; made with the first of them. `outlet` is the link that everything leaves by."""
 
     def __init__(self, outlet: str) -> None:
-        self._asked = Nftables()
-        self._make(outlet.encode().ljust(16, b"\0"))
+        """Raises Refused where the kernel has no nftables."""
+        try:
+            self._kernel = Conversation(NETFILTER)
+        except OSError as error:
+            raise _refused_by(error) from error
+        self._commit(self._made(outlet.encode().ljust(16, b"\0")))
 
-    def _make(self, outlet: bytes) -> None:
-        rules = Ruleset(self._asked, _TABLE)
-        rules.make_table()
-        rules.make_map("doors", 4)
-        known = [*nft.connection_state(_ESTABLISHED_OR_RELATED), nft.accept()]
-        rules.make_chain("forward", nft.HOOK_FORWARD, policy=nft.DROP)
+    def _commit(self, requests: list[Request]) -> None:
+        """Raises Refused where the kernel has no nftables, else the OSError of the first that failed; then none is done."""
+        try:
+            commit(self._kernel, requests)
+        except OSError as error:
+            raise _refused_by(error) from error
+
+    def _made(self, outlet: bytes) -> list[Request]:
+        rule = _TABLE.rule
+        known = nft.connection_state(_ESTABLISHED_OR_RELATED) + nft.accept()
         # Frames within a network come by here too where the host has br_netfilter: no business of these rules.
-        bridged = [nft.meta(nft.META_IIFNAME), nft.compare(b"b"), nft.meta(nft.META_OIFNAME), nft.compare(b"b")]
-        rules.rule("forward", *bridged, nft.accept())
-        for network in _NEVER:
-            rules.rule("forward", *_to(*address_and_bits("/".join(map(str, network)))), nft.drop())
-        rules.rule("forward", *known)
-        rules.make_chain("out")
-        rules.rule("forward", nft.meta(nft.META_OIFNAME), nft.compare(outlet), nft.jump("out"))
-        rules.rule("out", nft.meta(nft.META_IIF), nft.look_up("doors"))
-        self._refuse(rules, "forward")
-        rules.make_chain("input", nft.HOOK_INPUT, policy=nft.DROP)
-        rules.rule("input", *known)
-        for kind in _NEIGHBOURS:
-            kinds = [nft.field(nft.TRANSPORT_HEADER, 0, 1), nft.compare(bytes([kind]))]
-            rules.rule("input", *_of_protocol(socket.IPPROTO_ICMPV6), *kinds, nft.accept())
-        self._refuse(rules, "input")
-        rules.make_chain("leave", nft.HOOK_POSTROUTING, kind="nat", priority=100)
-        rules.rule("leave", nft.meta(nft.META_OIFNAME), nft.compare(outlet), nft.masquerade())
-        rules.commit()
+        bridged = [nft.meta(nft.IN_NAME), nft.compare(b"b"), nft.meta(nft.OUT_NAME), nft.compare(b"b")]
+        never = [_to(*address_and_bits("/".join(map(str, network)))) for network in _NEVER]
+        to_outlet = nft.meta(nft.OUT_NAME) + nft.compare(outlet)
+        return [
+            _TABLE.make(),
+            _TABLE.jumps(_DOORS),
+            _TABLE.base_chain("forward", FORWARD, policy=DROP),
+            rule("forward", *bridged, nft.accept()),
+            *(rule("forward", *matching, nft.drop()) for matching in never),
+            rule("forward", known),
+            _TABLE.inner_chain("out"),
+            rule("forward", to_outlet, nft.jump("out")),
+            rule("out", nft.meta(nft.IN_INDEX), nft.jump_for(_DOORS)),
+            *self._refusals("forward"),
+            _TABLE.base_chain("input", INPUT, policy=DROP),
+            rule("input", known),
+            *(rule("input", *_neighbourly(kind), nft.accept()) for kind in _NEIGHBOURS),
+            *self._refusals("input"),
+            _TABLE.base_chain("leave", POSTROUTING, kind="nat", priority=100),
+            rule("leave", to_outlet, nft.masquerade()),
+        ]
 
-    def _refuse(self, rules: Ruleset, chain: str) -> None:
-        rules.rule(chain, *_of_protocol(socket.IPPROTO_TCP), nft.reset())
-        rules.rule(chain, nft.reject())
+    def _refusals(self, chain: str) -> list[Request]:
+        return [_TABLE.rule(chain, nft.transport(socket.IPPROTO_TCP), nft.reset()), _TABLE.rule(chain, nft.reject())]
 
     def open(self, index: int, allowed: "list[dict[str, Any]] | None") -> Door:
         """For the sandbox behind the link `index`."""
         door = Door(index, allowed)
-        rules = Ruleset(self._asked, _TABLE)
-        rules.make_chain(door.chain)
+        rules = [_TABLE.inner_chain(door.chain)]
         if allowed is None:
-            rules.rule(door.chain, nft.accept())
+            rules.append(_TABLE.rule(door.chain, nft.accept()))
         for each in allowed or ():
             if each["network"]:
-                self._allow(rules, door, *address_and_bits(each["network"]), each)
-        rules.put("doors", door.key, 0, door.chain)
-        rules.commit()
+                rules += self._allowing(door, *address_and_bits(each["network"]), each)
+        self._commit([*rules, *_TABLE.add_jump(_DOORS, door.key, door.chain)])
         return door
 
     def allow(self, door: Door, addresses: list[bytes], entries: "list[dict[str, Any]]") -> None:
         """The addresses belong to a name that these entries mean."""
-        rules = Ruleset(self._asked, _TABLE)
+        rules: list[Request] = []
         for address in addresses:
             for entry in entries:
-                self._allow(rules, door, address, len(address) * 8, entry)
+                rules += self._allowing(door, address, len(address) * 8, entry)
         if rules:
-            rules.commit()
+            self._commit(rules)
 
-    def _allow(self, rules: Ruleset, door: Door, address: bytes, bits: int, entry: "dict[str, Any]") -> None:
+    def _allowing(self, door: Door, address: bytes, bits: int, entry: "dict[str, Any]") -> list[Request]:
+        """One rule, or none where it is there already."""
         what = address, bits, entry["protocol"], entry["port"]
-        if what not in door.known and len(door.known) < _MOST_RULES:
-            door.known.add(what)
-            ports = [] if entry["port"] is None else _to_port(entry["protocol"], entry["port"])
-            rules.rule(door.chain, *_to(address, bits), *ports, nft.accept())
+        if what in door.known or len(door.known) >= _MOST_RULES:
+            return []
+        door.known.add(what)
+        ports = [] if entry["port"] is None else _to_port(entry["protocol"], entry["port"])
+        return [_TABLE.rule(door.chain, *_to(address, bits), *ports, nft.accept())]
 
     def close(self, door: Door) -> None:
         """Its sandbox leaves: connections that it has end with its link."""
-        rules = Ruleset(self._asked, _TABLE)
-        rules.take("doors", door.key)
-        rules.remove_chain(door.chain)
-        rules.commit()
+        self._commit([*_TABLE.delete_elements(_DOORS, [door.key]), *_TABLE.delete_chain(door.chain)])
+
+
+def _neighbourly(kind: int) -> list[bytes]:
+    return [nft.transport(socket.IPPROTO_ICMPV6), nft.field(nft.TRANSPORT_HEADER, 0, 1), nft.compare(bytes([kind]))]
+
+
+def _refused_by(error: OSError) -> Exception:
+    """What to raise for an error of nftables: Refused where the kernel has none, or not all that is used of it."""
+    if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        return error
+    return Refused(
+        "HostUnsupported",
+        f"this kernel cannot filter what leaves, by nftables: {error.strerror}",
+        hint="run `modprobe -a nf_tables nft_ct nft_masq nft_reject_inet`, or boot a kernel that has them",
+        capability="egress",
+    )

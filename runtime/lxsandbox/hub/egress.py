@@ -10,13 +10,15 @@ import signal
 import socket
 import struct
 
-from lxsandbox.hub import netlink
 from lxsandbox.hub.doors import Door, Doors
 from lxsandbox.hub.links import MTU, remove_later, wait_operating
 from lxsandbox.hub.members import Member, inside
-from lxsandbox.hub.netlink import Netlink, address_message, attribute, link_message, nested, number, peer, text
 from lxsandbox.hub.questions import Questions
 from lxsandbox.hub.refusal import Refused
+from lxsandbox.netlink import links as netlink
+from lxsandbox.netlink.attributes import attribute, number
+from lxsandbox.netlink.conversation import ROUTE, Conversation
+from lxsandbox.netlink.links import change_link, new_address, new_link, new_route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +35,7 @@ _GATEWAY4 = socket.inet_aton("10.255.248.1")
 _FIRST_MEMBER, _LAST_MEMBER = 2, 1022
 _GATEWAY6 = socket.inet_pton(socket.AF_INET6, "fe80::1")
 _PREFIX6 = socket.inet_pton(socket.AF_INET6, "fd6c:7873:ffff::")
-_LINK_EVENTS = 1  # RTMGRP_LINK, rtnetlink(7)
 _EVENT_BYTES = 1 << 16
-_ROUTE = struct.Struct("=BBxxBBBBxxxx")  # struct rtmsg
-_RTM_NEWROUTE, _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 24, 1, 4, 5
-_MAIN_TABLE, _STATIC, _LINK_SCOPE, _UNICAST = 254, 4, 253, 1
-_CREATE = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
-_FORWARDING = nested(
-    netlink.IFLA_AF_SPEC, nested(socket.AF_INET, nested(1, number(1, 1)))  # IFLA_INET_CONF, IPV4_DEVCONF_FORWARDING
-)  # fmt: skip
 
 
 class Exit:
@@ -61,21 +55,6 @@ def _member4(place: int) -> bytes:
 
 def _member6(place: int) -> bytes:
     return _PREFIX6[:14] + place.to_bytes(2, "big")
-
-
-def _route(family: int, index: int, *, to: bytes = b"", by: bytes = b"") -> netlink.Message:
-    """To one address, or to all that have no other, out of the link `index`, to the neighbour `by` or on the link itself."""
-    scope = 0 if by or family == socket.AF_INET6 else _LINK_SCOPE
-    header = _ROUTE.pack(family, len(to) * 8, _MAIN_TABLE, _STATIC, scope, _UNICAST)
-    target = attribute(_RTA_DST, to) if to else b""
-    gateway = attribute(_RTA_GATEWAY, by) if by else b""
-    return _RTM_NEWROUTE, _CREATE, header + target + number(_RTA_OIF, index) + gateway
-
-
-def _own_address(family: int, index: int, address: bytes, bits: int) -> netlink.Message:
-    flags = netlink.IFA_F_NODAD if family == socket.AF_INET6 else 0
-    local = attribute(netlink.IFA_LOCAL, address) if family == socket.AF_INET else b""
-    return address_message(family, bits, flags, index, local, attribute(netlink.IFA_ADDRESS, address))
 
 
 def _switch(name: str, value: bytes) -> None:
@@ -118,7 +97,7 @@ class Egress:
             self._begin(request["tap"])
         self._awaited = request
         self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        self._events.bind((0, _LINK_EVENTS))
+        self._events.bind((0, netlink.GROUP_OF_EVENTS))
         self._hub.watch(self._events.fileno(), self._look_for_outlet)
         self._look_for_outlet()
         return {}
@@ -126,10 +105,8 @@ class Egress:
     def _begin(self, tap: str) -> None:
         """What stays the same for all of them."""
         asked = self._hub.netlink
-        (body,) = asked.ask(link_message(netlink.RTM_GETLINK, 0, text(netlink.IFLA_IFNAME, "lo")))
-        loopback = int.from_bytes(body[4:8], "little")
-        asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=loopback, up=True))
-        asked.ask(_own_address(socket.AF_INET, loopback, _GATEWAY4, 32))
+        loopback = netlink.index_of(asked, "lo")
+        asked.ask(change_link(loopback, up=True), new_address(loopback, _GATEWAY4, 32))
         self._doors = Doors(tap)
 
     def _look_for_outlet(self) -> None:
@@ -151,12 +128,11 @@ class Egress:
 
     def _index_of(self, name: str) -> int | None:
         try:
-            (body,) = self._hub.netlink.ask(link_message(netlink.RTM_GETLINK, 0, text(netlink.IFLA_IFNAME, name)))
+            return netlink.index_of(self._hub.netlink, name)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
             return None
-        return int.from_bytes(body[4:8], "little")
 
     def _look_no_more(self) -> None:
         events, self._events, self._awaited = self._events, None, None
@@ -170,10 +146,10 @@ class Egress:
         address, gateway = socket.inet_aton(request["ipv4"]), socket.inet_aton(request["gateway4"])
         try:
             asked.ask(
-                link_message(netlink.RTM_NEWLINK, 0, _FORWARDING, number(netlink.IFLA_MTU, MTU), index=index, up=True),
-                _own_address(socket.AF_INET, index, address, 24),
+                change_link(index, netlink.FORWARDING, number(netlink.MTU, MTU), up=True),
+                new_address(index, address, 24),
             )
-            asked.ask(_route(socket.AF_INET, index, by=gateway))
+            asked.ask(new_route(socket.AF_INET, index, by=gateway))
         except OSError as error:
             return {"error": f"the outlet's link cannot be set up: {error.strerror}"}
         self._with_ipv6 = request["ipv6"] is not None and self._connect_ipv6(index, request)
@@ -185,8 +161,8 @@ class Egress:
             _switch(f"{request['tap']}/accept_ra", b"0")
             _switch(f"{request['tap']}/disable_ipv6", b"0")
             _switch("all/forwarding", b"1")
-            self._hub.netlink.ask(_own_address(socket.AF_INET6, index, own, 64))
-            self._hub.netlink.ask(_route(socket.AF_INET6, index, by=gateway))
+            self._hub.netlink.ask(new_address(index, own, 64))
+            self._hub.netlink.ask(new_route(socket.AF_INET6, index, by=gateway))
         except OSError:
             return False  # no IPv6 in this kernel, or a /proc/sys that is read-only
         return True
@@ -210,28 +186,21 @@ class Egress:
 
     def _plug(self, member: Member, way: Exit) -> None:
         """The link, its ends where they belong from the first, with the addresses and routes of both."""
-        there = peer(
-            text(netlink.IFLA_IFNAME, INTERFACE),
-            attribute(netlink.IFLA_NET_NS_FD, struct.pack("=i", member.netns)),
-            number(netlink.IFLA_MTU, MTU),
-        )
-        info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
-        name = text(netlink.IFLA_IFNAME, f"e{way.index}")
+        mtu = number(netlink.MTU, MTU)
+        there = netlink.veth(netlink.name(INTERFACE), attribute(netlink.NETNS, struct.pack("=i", member.netns)), mtu)
         asked = self._hub.netlink
-        message = link_message(netlink.RTM_NEWLINK, _CREATE, name, number(netlink.IFLA_MTU, MTU), info, index=way.index, up=True)
-        asked.ask(message)
-        inner = inside(self._hub.home, member.netns, Netlink)
+        asked.ask(new_link(way.index, netlink.name(f"e{way.index}"), mtu, there))
+        inner = inside(self._hub.home, member.netns, lambda: Conversation(ROUTE))
         try:
-            (body,) = inner.ask(link_message(netlink.RTM_GETLINK, 0, text(netlink.IFLA_IFNAME, INTERFACE)))
-            there_index = int.from_bytes(body[4:8], "little")
+            there_index = netlink.index_of(inner, INTERFACE)
             inner.ask(
-                link_message(netlink.RTM_NEWLINK, 0, index=there_index, up=True),
-                _own_address(socket.AF_INET, there_index, _member4(way.place), 32),
-                _route(socket.AF_INET, there_index, to=_GATEWAY4),
-                _route(socket.AF_INET, there_index, by=_GATEWAY4),
+                change_link(there_index, up=True),
+                new_address(there_index, _member4(way.place), 32),
+                new_route(socket.AF_INET, there_index, to=_GATEWAY4),
+                new_route(socket.AF_INET, there_index, by=_GATEWAY4),
             )
-            asked.ask(link_message(netlink.RTM_NEWLINK, 0, _FORWARDING, index=way.index))
-            asked.ask(_route(socket.AF_INET, way.index, to=_member4(way.place)))
+            asked.ask(change_link(way.index, netlink.FORWARDING))
+            asked.ask(new_route(socket.AF_INET, way.index, to=_member4(way.place)))
             if self._with_ipv6 and self._plug_ipv6(inner, there_index, way):
                 way.ipv6 = socket.inet_ntop(socket.AF_INET6, _member6(way.place))
             wait_operating(inner, there_index)
@@ -239,16 +208,16 @@ class Egress:
         finally:
             inner.close()
 
-    def _plug_ipv6(self, inner: Netlink, there_index: int, way: Exit) -> bool:
+    def _plug_ipv6(self, inner: Conversation, there_index: int, way: Exit) -> bool:
         try:
             _switch(f"e{way.index}/disable_ipv6", b"0")
             self._hub.netlink.ask(
-                _own_address(socket.AF_INET6, way.index, _GATEWAY6, 64),
-                _route(socket.AF_INET6, way.index, to=_member6(way.place)),
+                new_address(way.index, _GATEWAY6, 64),
+                new_route(socket.AF_INET6, way.index, to=_member6(way.place)),
             )
             inner.ask(
-                _own_address(socket.AF_INET6, there_index, _member6(way.place), 128),
-                _route(socket.AF_INET6, there_index, by=_GATEWAY6),
+                new_address(there_index, _member6(way.place), 128),
+                new_route(socket.AF_INET6, there_index, by=_GATEWAY6),
             )
         except OSError:
             return False  # a sysctl of the sandbox has none

@@ -10,10 +10,13 @@ import select
 import socket
 import struct
 
-from lxsandbox.hub import netlink, parameters
+from lxsandbox.hub import parameters
 from lxsandbox.hub.members import Member, Network, Port, inside
-from lxsandbox.hub.netlink import Netlink, address_message, attribute, is_operating, link_message, nested, number, peer, text
 from lxsandbox.hub.refusal import Refused
+from lxsandbox.netlink import links as netlink
+from lxsandbox.netlink.attributes import attribute, number
+from lxsandbox.netlink.conversation import ROUTE, Conversation, Request
+from lxsandbox.netlink.links import change_link, look_at_link, new_address, new_link, operates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,17 +33,6 @@ _IPV4_PREFIX = 22
 # What a kernel without IPv6 says, or one that a sysctl of the sandbox forbids it.
 _NO_IPV6 = frozenset({errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV, errno.EINVAL})
 _LOOPBACK = 1  # the index that it has in every network namespace
-_CREATE = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
-_ONE_QUEUE = number(netlink.IFLA_NUM_TX_QUEUES, 1) + number(netlink.IFLA_NUM_RX_QUEUES, 1)  # else one a processor, for nothing
-_BRIDGE_DATA = (
-    number(netlink.IFLA_BR_FORWARD_DELAY, 0),
-    number(netlink.IFLA_BR_STP_STATE, 0),
-    attribute(netlink.IFLA_BR_MCAST_SNOOPING, b"\0"),
-)
-_NO_GENERATED = nested(
-    netlink.IFLA_AF_SPEC,
-    nested(socket.AF_INET6, attribute(netlink.IFLA_INET6_ADDR_GEN_MODE, bytes([netlink.IN6_ADDR_GEN_MODE_NONE]))),
-)
 
 
 def _mac(text: str) -> bytes:
@@ -52,32 +44,29 @@ def _link_local(mac: bytes) -> bytes:
     return b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
-def bridge_message(name: str, index: int, mac: str) -> netlink.Message:
+def bridge_message(name: str, index: int, mac: str) -> Request:
     """For a new bridge that is up, and forwards from the first packet on."""
-    kind = text(netlink.IFLA_INFO_KIND, "bridge")
-    info = nested(netlink.IFLA_LINKINFO, kind, nested(netlink.IFLA_INFO_DATA, *_BRIDGE_DATA))
     # An address that is set stays; else the bridge's is the lowest of its ports', and changes with them.
-    address = attribute(netlink.IFLA_ADDRESS, _mac(mac))
-    return link_message(netlink.RTM_NEWLINK, _CREATE, text(netlink.IFLA_IFNAME, name), address, info, index=index, up=True)
+    address = attribute(netlink.ADDRESS, _mac(mac))
+    return new_link(index, netlink.name(name), address, netlink.bridge())
 
 
-def veth_message(name: str, index: int, *, bridge: int, interface: str, inside: int, netns: int, mac: str) -> netlink.Message:
+def veth_message(name: str, index: int, *, bridge: int, interface: str, inside: int, netns: int, mac: str) -> Request:
     """For a new veth, both ends where they belong from the first: to move one later takes the kernel 40 ms.
 
     `name` and `index` are of the end that is plugged into `bridge`, which is up; the other is in `netns`, and is down;
     `interface` and `inside` are its name and index.
     """
-    there = peer(
-        text(netlink.IFLA_IFNAME, interface),
-        attribute(netlink.IFLA_NET_NS_FD, struct.pack("=i", netns)),
-        attribute(netlink.IFLA_ADDRESS, _mac(mac)),
-        number(netlink.IFLA_MTU, MTU),
-        _ONE_QUEUE,
+    there = netlink.veth(
+        netlink.name(interface),
+        attribute(netlink.NETNS, struct.pack("=i", netns)),
+        attribute(netlink.ADDRESS, _mac(mac)),
+        number(netlink.MTU, MTU),
+        netlink.ONE_QUEUE,
         index=inside,
     )
-    info = nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "veth"), nested(netlink.IFLA_INFO_DATA, there))
-    here = (text(netlink.IFLA_IFNAME, name), number(netlink.IFLA_MTU, MTU), number(netlink.IFLA_MASTER, bridge), _ONE_QUEUE)
-    return link_message(netlink.RTM_NEWLINK, _CREATE, *here, info, index=index, up=True)
+    here = netlink.name(name), number(netlink.MTU, MTU), number(netlink.MASTER, bridge), netlink.ONE_QUEUE
+    return new_link(index, *here, there)
 
 
 def make_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
@@ -89,7 +78,7 @@ def make_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict[s
     return {"bridge": network.bridge, "index": index}
 
 
-def _ask_for_kind(asked: Netlink, message: netlink.Message, kind: str) -> None:
+def _ask_for_kind(asked: Conversation, message: Request, kind: str) -> None:
     try:
         asked.ask(message)
     except OSError as error:
@@ -109,7 +98,7 @@ def remove_network(hub: "Hub", request: "dict[str, Any]", _: list[int]) -> "dict
         _part(hub, port)
         if not port.member.ports and not hub.egress.has(port.member.box):
             hub.forget(port.member)
-    hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, number(netlink.IFLA_GROUP, _GROUP_LEFT), index=network.index, up=False))
+    hub.netlink.ask(change_link(network.index, number(netlink.GROUP, _GROUP_LEFT), up=False))
     if ports:
         sweep(hub)
     else:
@@ -159,14 +148,14 @@ def _plug(hub: "Hub", member: Member, given: "dict[str, Any]") -> None:
     member.ports[network.number] = network.ports[member.box] = port
 
 
-def _open_inside(hub: "Hub", member: Member) -> Netlink:
+def _open_inside(hub: "Hub", member: Member) -> Conversation:
     """In the sandbox's network: what is needed there."""
     parameters.refuse_advertisements()
     parameters.allow_echo()
-    asked = Netlink()
+    asked = Conversation(ROUTE)
     try:
         # Init does so too, perhaps a little later: until then a name server that is bound there answers from another address.
-        asked.ask(link_message(netlink.RTM_NEWLINK, 0, index=_LOOPBACK, up=True))
+        asked.ask(change_link(_LOOPBACK, up=True))
         hub.names.serve(member)
     except BaseException:
         asked.close()
@@ -174,17 +163,16 @@ def _open_inside(hub: "Hub", member: Member) -> Netlink:
     return asked
 
 
-def _bring_up(asked: Netlink, port: Port) -> None:
+def _bring_up(asked: Conversation, port: Port) -> None:
     """Give a sandbox's end of a link its addresses, usable at once, and bring it up."""
     index, ipv4 = port.inside, socket.inet_aton(port.ipv4)
-    broadcast = attribute(netlink.IFA_BROADCAST, ipv4[:2] + bytes([ipv4[2] | 3, 255]))
-    own = (attribute(netlink.IFA_LOCAL, ipv4), attribute(netlink.IFA_ADDRESS, ipv4), broadcast)
+    broadcast = ipv4[:2] + bytes([ipv4[2] | 3, 255])
     over_ipv6 = _ipv6_messages(port)
     errors, bodies = asked.attempt(
         *over_ipv6,
-        address_message(socket.AF_INET, _IPV4_PREFIX, 0, index, *own),
-        link_message(netlink.RTM_NEWLINK, 0, index=index, up=True),
-        link_message(netlink.RTM_GETLINK, 0, index=index),
+        new_address(index, ipv4, _IPV4_PREFIX, broadcast=broadcast),
+        change_link(index, up=True),
+        look_at_link(index),
     )
     without_ipv6 = [each for each in errors[: len(over_ipv6)] if each]
     if without_ipv6 and set(without_ipv6) <= _NO_IPV6:
@@ -192,29 +180,26 @@ def _bring_up(asked: Netlink, port: Port) -> None:
         errors = errors[len(over_ipv6) :]
     for failed in filter(None, errors):
         raise OSError(failed, f"the link of a sandbox cannot be brought up: {os.strerror(failed)}")
-    if not is_operating(bodies[-1]):
+    if not netlink.is_operating(bodies[-1]):
         wait_operating(asked, index)
 
 
-def _ipv6_messages(port: Port) -> list[netlink.Message]:
+def _ipv6_messages(port: Port) -> list[Request]:
     """For the addresses in IPv6, which are not looked for on the link first; none is made up beside."""
     assert port.ipv6 is not None
     addresses = socket.inet_pton(socket.AF_INET6, port.ipv6), _link_local(_mac(port.mac))
     return [
-        link_message(netlink.RTM_NEWLINK, 0, _NO_GENERATED, index=port.inside),
-        *(
-            address_message(socket.AF_INET6, 64, netlink.IFA_F_NODAD, port.inside, attribute(netlink.IFA_ADDRESS, address))
-            for address in addresses
-        ),
+        change_link(port.inside, netlink.NO_GENERATED_ADDRESSES),
+        *(new_address(port.inside, address, 64) for address in addresses),
     ]
 
 
-def wait_operating(asked: Netlink, index: int) -> None:
+def wait_operating(asked: Conversation, index: int) -> None:
     """Until the first packet would arrive. The kernel's linkwatch says so a little later than it brings the link up."""
-    if asked.operates(index):
+    if operates(asked, index):
         return
     poll, tries = select.poll(), 0
-    while not asked.operates(index):
+    while not operates(asked, index):
         if tries >= _UP_SECONDS * 1000:
             raise OSError(errno.ENETDOWN, "a new link does not come up")
         poll.poll(1)  # nothing tells of it in a namespace that is not this process's own
@@ -238,7 +223,7 @@ def _part(hub: "Hub", port: Port) -> None:
         left(port)
     port.member.ports.pop(port.network.number, None)
     port.network.ports.pop(port.member.box, None)
-    _put_down(hub, port.index, attribute(netlink.IFLA_MASTER, struct.pack("=i", 0)))
+    _put_down(hub, port.index, number(netlink.MASTER, 0))
 
 
 def remove_later(hub: "Hub", index: int) -> None:
@@ -248,9 +233,8 @@ def remove_later(hub: "Hub", index: int) -> None:
 
 
 def _put_down(hub: "Hub", index: int, *more: bytes) -> None:
-    group = number(netlink.IFLA_GROUP, _GROUP_LEFT)
     try:
-        hub.netlink.ask(link_message(netlink.RTM_NEWLINK, 0, *more, group, index=index, up=False))
+        hub.netlink.ask(change_link(index, *more, number(netlink.GROUP, _GROUP_LEFT), up=False))
     except OSError as error:
         if error.errno != errno.ENODEV:  # it went with its sandbox's namespace
             raise
@@ -259,7 +243,7 @@ def _put_down(hub: "Hub", index: int, *more: bytes) -> None:
 def sweep(hub: "Hub") -> None:
     """Delete what has left, and the kernel has not deleted with a namespace: one may be kept by a socket of a client."""
     try:
-        hub.netlink.ask(link_message(netlink.RTM_DELLINK, 0, number(netlink.IFLA_GROUP, _GROUP_LEFT)))
+        hub.netlink.ask(netlink.delete_links(_GROUP_LEFT))
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise

@@ -11,8 +11,8 @@ from lxsandbox.hub.egress import Egress
 from lxsandbox.hub.faults.operations import OPERATIONS as FAULT_OPERATIONS
 from lxsandbox.hub.members import Member, Network, Port
 from lxsandbox.hub.names import Names
-from lxsandbox.hub.netlink import Netlink
 from lxsandbox.hub.refusal import Refused
+from lxsandbox.netlink.conversation import ROUTE, Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Hub:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.netlink = Netlink()
+        self.netlink = Conversation(ROUTE)
         self.networks: dict[int, Network] = {}
         self.members: dict[str, Member] = {}
         self.on_left: list[Callable[[Port], None]] = []

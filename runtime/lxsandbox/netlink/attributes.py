@@ -1,14 +1,16 @@
-"""Netlink attributes (struct nlattr, netlink(7)): bytes from values and back. Numbers are big-endian, as nftables has them."""
+"""Netlink attributes (struct nlattr, netlink(7)): bytes from values and back.
 
-from __future__ import annotations
+A `number` is of this machine's order, as route netlink has them; `be32` and `be64` are big-endian, as nftables has them.
+"""
 
 import struct
 
-__all__ = ["attribute", "be32", "be64", "children", "nested", "of_text", "parsed"]
+__all__ = ["attribute", "be32", "be64", "children", "nested", "number", "of_text", "parsed"]
 
 _NESTED = 0x8000  # include/uapi/linux/netlink.h
 _KIND_MASK = 0x3FFF
 _HEAD = struct.Struct("=HH")
+_NUMBER, _BE32, _BE32_SIGNED, _BE64 = struct.Struct("=I"), struct.Struct("!I"), struct.Struct("!i"), struct.Struct("!Q")
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -22,29 +24,35 @@ def nested(kind: int, *inner: bytes) -> bytes:
 
 
 def of_text(kind: int, text: str) -> bytes:
+    """An attribute that holds a string with its NUL."""
     return attribute(kind, text.encode() + b"\0")
 
 
-def be32(kind: int, number: int) -> bytes:
-    return attribute(kind, struct.pack("!i" if number < 0 else "!I", number))
+def number(kind: int, value: int) -> bytes:
+    """An attribute that holds 32 bits."""
+    return attribute(kind, _NUMBER.pack(value))
 
 
-def be64(kind: int, number: int) -> bytes:
-    return attribute(kind, struct.pack("!Q", number))
+def be32(kind: int, value: int) -> bytes:
+    return attribute(kind, (_BE32_SIGNED if value < 0 else _BE32).pack(value))
 
 
-def children(data: bytes) -> list[tuple[int, bytes]]:
-    """The attributes in `data`, in order: lists repeat one kind."""
+def be64(kind: int, value: int) -> bytes:
+    return attribute(kind, _BE64.pack(value))
+
+
+def children(data: bytes, offset: int = 0) -> list[tuple[int, bytes]]:
+    """The attributes in `data` from `offset` on, in order: lists repeat one kind."""
     found: list[tuple[int, bytes]] = []
-    while len(data) >= _HEAD.size:
-        length, kind = _HEAD.unpack_from(data)
-        if not _HEAD.size <= length <= len(data):
+    while offset + _HEAD.size <= len(data):
+        length, kind = _HEAD.unpack_from(data, offset)
+        if not _HEAD.size <= length <= len(data) - offset:
             break
-        found.append((kind & _KIND_MASK, data[_HEAD.size : length]))
-        data = data[(length + 3) & ~3 :]
+        found.append((kind & _KIND_MASK, data[offset + _HEAD.size : offset + length]))
+        offset += (length + 3) & ~3
     return found
 
 
-def parsed(data: bytes) -> dict[int, bytes]:
-    """The attributes in `data`, by kind."""
-    return dict(children(data))
+def parsed(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """The attributes in `data` from `offset` on, by kind."""
+    return dict(children(data, offset))

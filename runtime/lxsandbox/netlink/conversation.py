@@ -1,28 +1,55 @@
 """A netlink socket that asks and waits for the kernel's answer, which comes at once: no event loop is needed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import select
 import socket
 import struct
-from collections.abc import Sequence
-from typing import Self
 
-__all__ = ["ACK", "CREATE", "DUMP", "ECHO", "EXCLUSIVE", "NETFILTER", "REPLACE", "ROUTE", "Conversation", "Request"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+__all__ = [
+    "ACK", "APPEND", "CREATE", "DUMP", "ECHO", "EXCLUSIVE", "NETFILTER", "REPLACE", "ROUTE", "Conversation", "Request",
+    "answers", "packed",
+]  # fmt: skip
 
 ROUTE, NETFILTER = 0, 12  # protocols of AF_NETLINK, netlink(7)
 _REQUEST, ACK, ECHO, DUMP = 0x1, 0x4, 0x8, 0x300
-REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
+REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 _ERROR, _DONE = 2, 3
 _HEAD = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_NETLINK_CAP_ACK = 10  # an error without the request that it is about
-_SEND_BUFFER = 32  # SO_SNDBUFFORCE, socket(7)
-_ANSWER_BYTES = 1 << 17
-_SECONDS = 10.0  # the kernel answers within the call; a bound all the same
+_NUMBER = struct.Struct("=i")
+_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10  # an error without the request that it is about
+_ANSWER_BYTES = 64 << 10  # the kernel's own packets have 32 KiB at most
+_PATIENCE = struct.pack("@ll", 10, 0)  # struct timeval. The kernel answers within the call; a bound all the same.
 
-Request = tuple[int, int, bytes]  # type, flags, what follows the header
+Request = tuple[int, int, bytes]
+"""Type, flags, and what follows the header."""
+
+
+def packed(request: Request, sequence: int) -> bytes:
+    """A request as it is sent."""
+    kind, flags, body = request
+    return _HEAD.pack(_HEAD.size + len(body), kind, flags | _REQUEST, sequence, 0) + body
+
+
+def answers(packet: bytes) -> "Iterator[tuple[int, int | None, bytes]]":
+    """Each message of a packet: its sequence number, the errno that it ends a request with (0: done), and its body.
+
+    The errno is None of a message that ends nothing.
+    """
+    offset = 0
+    while offset + _HEAD.size <= len(packet):
+        length, kind, _, sequence, _ = _HEAD.unpack_from(packet, offset)
+        body = packet[offset + _HEAD.size : offset + length]
+        if kind == _ERROR:
+            yield sequence, -_NUMBER.unpack_from(body)[0], body
+        else:
+            yield sequence, 0 if kind == _DONE else None, body
+        offset += (length + 3) & ~3
 
 
 class Conversation:
@@ -30,12 +57,11 @@ class Conversation:
 
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.setsockopt(270, _NETLINK_CAP_ACK, 1)  # SOL_NETLINK
-        self._socket.settimeout(_SECONDS)
-        self._socket.bind((0, 0))
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)  # Python's own timeout polls each time
         self._sequence = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,25 +70,24 @@ class Conversation:
     def close(self) -> None:
         self._socket.close()
 
-    def ask(self, kind: int, flags: int, body: bytes) -> list[bytes]:
-        """What the kernel answers, each without its header. Raises OSError with what it refused with."""
-        return self.ask_all([(kind, flags | ACK, body)])
+    def ask(self, *requests: Request) -> list[bytes]:
+        """What the kernel answers, each without its header. Raises OSError with the first refusal, when all have been tried."""
+        errors, bodies = self.attempt(*requests)
+        for refusal in filter(None, errors):
+            raise OSError(refusal, os.strerror(refusal))
+        return bodies
 
-    def ask_all(self, requests: Sequence[Request]) -> list[bytes]:
-        """Send `requests` in one packet and read until each that wants an acknowledgement or a dump has its end.
+    def attempt(self, *requests: Request) -> tuple[list[int], list[bytes]]:
+        """The same, with the errno of each request, 0 for those that were done.
 
-        Raises OSError with the first refusal, when all have been read.
+        All are sent in one packet; what is waited for is the end of each that has the flag ACK or DUMP.
         """
         first = self._sequence + 1
-        waiting: set[int] = set()
-        packet = b""
-        for kind, flags, body in requests:
-            self._sequence += 1
-            if flags & (ACK | DUMP):
-                waiting.add(self._sequence)
-            packet += _HEAD.pack(_HEAD.size + len(body), kind, flags | _REQUEST, self._sequence, 0) + body
-        self._send(packet)
-        return self._answers(waiting, first)
+        self._sequence += len(requests)
+        waiting = {number for number, (_, flags, _) in enumerate(requests, first) if flags & (ACK | DUMP)}
+        self._send(b"".join([packed(request, number) for number, request in enumerate(requests, first)]))
+        errors, bodies = self._read(waiting, first)
+        return [errors.get(number, 0) for number in range(first, first + len(requests))], bodies
 
     def _send(self, packet: bytes) -> None:
         try:
@@ -74,28 +99,38 @@ class Conversation:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(packet))
             self._socket.send(packet)
 
-    def _answers(self, waiting: set[int], first: int) -> list[bytes]:
-        found: list[bytes] = []
-        refusal = 0
+    def _read(self, waiting: set[int], first: int) -> tuple[dict[int, int], list[bytes]]:
+        errors: dict[int, int] = {}
+        bodies: list[bytes] = []
+        perhaps_no_more = False
         while waiting:
-            data = self._socket.recv(_ANSWER_BYTES)
-            while len(data) >= _HEAD.size:
-                length, kind, _, sequence, _ = _HEAD.unpack_from(data)
-                body, data = data[_HEAD.size : length], data[(length + 3) & ~3 :]
+            packet = self._packet()
+            for sequence, ended, body in answers(packet):
                 if sequence < first:
                     continue  # of an earlier packet that was given up
-                if kind == _ERROR:
-                    refusal = refusal or -struct.unpack_from("=i", body)[0]
-                if kind in (_ERROR, _DONE):
-                    waiting.discard(sequence)
+                if ended is None:
+                    bodies.append(body)
                 else:
-                    found.append(body)
-            # A batch that is refused as a whole is answered at its first message alone.
-            if refusal and not self._more():
+                    errors[sequence] = ended
+                    # What nobody waits for is answered when it is refused: a batch, perhaps at its first message alone.
+                    perhaps_no_more = perhaps_no_more or sequence not in waiting
+                    waiting.discard(sequence)
+            perhaps_no_more = perhaps_no_more or not packet
+            if perhaps_no_more and not self._more():
+                errors.update(dict.fromkeys(waiting, errno.ENOBUFS))
                 break
-        if refusal:
-            raise OSError(refusal, os.strerror(refusal))
-        return found
+        return errors, bodies
+
+    def _packet(self) -> bytes:
+        """Of answers; empty where some were lost, since the socket had no room for them: it has again when all is read."""
+        try:
+            return self._socket.recv(_ANSWER_BYTES)
+        except BlockingIOError as error:
+            raise TimeoutError(errno.ETIMEDOUT, "the kernel does not answer") from error
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return b""
 
     def _more(self) -> bool:
         poll = select.poll()

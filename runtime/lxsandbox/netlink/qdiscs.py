@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from lxsandbox.netlink.attributes import attribute, of_text, parsed
-from lxsandbox.netlink.conversation import CREATE, ECHO, REPLACE, Conversation
+from lxsandbox.netlink.attributes import attribute, number, of_text, parsed
+from lxsandbox.netlink.conversation import ACK, CREATE, ECHO, REPLACE, Conversation
 
 __all__ = ["NO_QUEUE", "TICKS_PER_SECOND", "Netem", "QueueCount", "delete", "put", "read", "tbf_options"]
 
@@ -16,6 +16,7 @@ _WHOLE = 0xFFFFFFFF  # a probability of one
 _ETHERNET = 1  # TC_LINKLAYER_ETHERNET: without it the kernel wants a table of rates
 TICKS_PER_SECOND = 15_625_000  # PSCHED_SHIFT: a tick is 64 ns
 _MAX_TICKS = 0xFFFFFFFF
+_HEAD = struct.Struct("=4xiII4x")  # struct tcmsg: link, handle, parent
 _NETEM_PACKETS = 100_000  # that may be on their way; tc's thousand loses some where a fast link is given a delay
 
 
@@ -76,25 +77,25 @@ def tbf_options(*, rate: int, burst: int, limit: int) -> bytes:
     spec = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(rate, _WHOLE))
     parameters = spec + bytes(12) + struct.pack("=III", limit, 0, 0)
     wide = attribute(4, struct.pack("=Q", rate)) if rate >= 1 << 32 else b""
-    return attribute(1, parameters) + wide + attribute(6, struct.pack("=I", burst))
+    return attribute(1, parameters) + wide + number(6, burst)
 
 
 def put(kernel: Conversation, index: int, kind: str, options: bytes, *, handle: int) -> None:
     """Make a qdisc of `kind` the root of link `index`; what another one there, of another handle, still holds is lost."""
     body = _head(index, handle) + of_text(1, kind) + attribute(2, options)
-    kernel.ask(_NEW, CREATE | REPLACE, body)
+    kernel.ask((_NEW, CREATE | REPLACE | ACK, body))
 
 
 def delete(kernel: Conversation, index: int) -> None:
     """Give link `index` back the qdisc that it had from the kernel."""
-    kernel.ask(_DELETE, 0, _head(index, 0))
+    kernel.ask((_DELETE, ACK, _head(index, 0)))
 
 
 def read(kernel: Conversation, index: int) -> QueueCount:
     """The root qdisc of link `index`; one that the kernel gave it holds nothing back, and counts nothing here."""
-    for answer in kernel.ask(_GET, ECHO, _head(index, 0)):
+    for answer in kernel.ask((_GET, ECHO | ACK, _head(index, 0))):
         handle = struct.unpack_from("=I", answer, 8)[0]
-        fields = parsed(answer[20:])
+        fields = parsed(answer, _HEAD.size)
         seen = parsed(fields.get(7, b""))
         total, packets = struct.unpack_from("=QI", seen.get(1, bytes(12)))
         waiting, _, drops, _, overlimits = struct.unpack_from("=5I", seen.get(3, bytes(20)))
@@ -106,4 +107,4 @@ def read(kernel: Conversation, index: int) -> QueueCount:
 
 
 def _head(index: int, handle: int) -> bytes:
-    return struct.pack("=BBHiIII", 0, 0, 0, index, handle, _ROOT, 0)
+    return _HEAD.pack(index, handle, _ROOT)

@@ -11,8 +11,11 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lxsandbox.netlink import nftables as nft
+from lxsandbox.netlink import expressions as nft
+from lxsandbox.netlink import nftables
 from lxsandbox.netlink.conversation import Conversation, Request
+from lxsandbox.netlink.counts import Count, read_rules, read_set
+from lxsandbox.netlink.nftables import Table, commit, name_key
 
 __all__ = ["CANARY", "Cut", "Seen", "canary_bytes"]
 
@@ -31,13 +34,13 @@ def canary_bytes(fault: int) -> bytes:
 class Seen:
     """What a cut has dropped, by the ports of links (from, to), of senders and of receivers, and what became of its canaries."""
 
-    links: dict[tuple[str, ...], nft.Count]
-    senders: dict[tuple[str, ...], nft.Count]
-    receivers: dict[tuple[str, ...], nft.Count]
+    links: dict[tuple[str, ...], Count]
+    senders: dict[tuple[str, ...], Count]
+    receivers: dict[tuple[str, ...], Count]
     canaries_dropped: int
     canaries_passed: int
 
-    def by_set(self) -> dict[str, dict[tuple[str, ...], nft.Count]]:
+    def by_set(self) -> dict[str, dict[tuple[str, ...], Count]]:
         return {"links": self.links, "senders": self.senders, "receivers": self.receivers}
 
 
@@ -56,8 +59,8 @@ class Cut:
     share: float = 1.0
 
     @property
-    def table(self) -> str:
-        return f"fault-{self.fault}"
+    def table(self) -> Table:
+        return Table(nftables.BRIDGE, f"fault-{self.fault}")
 
     def keys(self) -> dict[str, list[tuple[str, ...]]]:
         """The elements of each set, for sets that have any."""
@@ -67,30 +70,31 @@ class Cut:
 
     def plan(self) -> list[list[Request]]:
         """The batches that make it. Nothing is dropped before the last one, and everything from then on."""
-        sets: list[Request] = [nft.table(self.table)]
+        table = self.table
+        sets = [table.make()]
         filled: list[list[Request]] = []
         for name, keys in self.keys().items():
-            sets.append(nft.counter_set(self.table, name, names=len(keys[0])))
-            filled += [[message] for message in nft.elements(self.table, name, [nft.name_key(key) for key in keys])]
+            sets.append(table.counter_set(name, names=len(keys[0])))
+            filled += [[message] for message in table.add_elements(name, [name_key(key) for key in keys])]
         return [sets, *filled, self._chains()]
 
     def _chains(self) -> list[Request]:
-        of = self.table
-        hooks = {"forward": nft.FORWARD}
+        table = self.table
+        hooks = {"forward": nftables.FORWARD}
         if self.senders:
-            hooks["input"] = nft.INPUT
+            hooks["input"] = nftables.INPUT
         if self.receivers:
-            hooks["output"] = nft.OUTPUT
-        own = nft.protocol(CANARY)
-        foreign = own + nft.ether_bytes(_PAYLOAD, 4) + nft.compare(canary_bytes(self.fault), equal=False)
-        messages = [nft.inner_chain(of, _FALLEN)]
-        messages.append(nft.rule(of, _FALLEN, own, nft.counter(), label=_DROPPED))
-        messages.append(nft.rule(of, _FALLEN, nft.verdict(nft.DROP)))
+            hooks["output"] = nftables.OUTPUT
+        own = nft.ethertype(CANARY)
+        foreign = own + nft.field(nft.LINK_HEADER, _PAYLOAD, 4) + nft.compare(canary_bytes(self.fault), equal=False)
+        messages = [table.inner_chain(_FALLEN)]
+        messages.append(table.rule(_FALLEN, own, nft.counter(), label=_DROPPED))
+        messages.append(table.rule(_FALLEN, nft.drop()))
         for chain, hook in hooks.items():
-            messages.append(nft.base_chain(of, chain, hook))
-            messages.append(nft.rule(of, chain, foreign, nft.verdict(nft.ACCEPT)))
-            messages += [nft.rule(of, chain, *matching, nft.go(_FALLEN)) for matching in self._matches(chain)]
-            messages.append(nft.rule(of, chain, own, nft.counter(), label=_PASSED))
+            messages.append(table.base_chain(chain, hook))
+            messages.append(table.rule(chain, foreign, nft.accept()))
+            messages += [table.rule(chain, *matching, nft.go(_FALLEN)) for matching in self._matches(chain)]
+            messages.append(table.rule(chain, own, nft.counter(), label=_PASSED))
         return messages
 
     def _matches(self, chain: str) -> Iterable[Sequence[bytes]]:
@@ -107,7 +111,7 @@ class Cut:
         """Raises OSError, and then nothing of it is there."""
         try:
             for batch in self.plan():
-                nft.commit(kernel, batch)
+                commit(kernel, batch)
         except OSError:
             self.undo(kernel, missing_ok=True)
             raise
@@ -128,40 +132,40 @@ class Cut:
 
     def add(self, kernel: Conversation, elements: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
         """Raises OSError."""
-        self._change(kernel, elements, nft.elements)
+        self._change(kernel, elements, self.table.add_elements)
 
     def drop(self, kernel: Conversation, elements: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
         """Raises OSError."""
-        self._change(kernel, elements, nft.delete_elements)
+        self._change(kernel, elements, self.table.delete_elements)
 
     def _change(
         self,
         kernel: Conversation,
         elements: Mapping[str, Sequence[tuple[str, ...]]],
-        message: Callable[[str, str, Sequence[bytes]], list[Request]],
+        message: Callable[[str, Sequence[bytes]], list[Request]],
     ) -> None:
         for of, keys in elements.items():
-            for each in message(self.table, of, [nft.name_key(key) for key in keys]):
-                nft.commit(kernel, [each])
+            for each in message(of, [name_key(key) for key in keys]):
+                commit(kernel, [each])
 
     def undo(self, kernel: Conversation, *, missing_ok: bool = False) -> None:
         try:
-            nft.commit(kernel, [nft.delete_table(self.table)])
+            commit(kernel, [self.table.delete()])
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
     def read_canaries(self, kernel: Conversation) -> tuple[int, int]:
         """How many of its canaries were dropped, and how many passed."""
-        labels = nft.read_rules(kernel, self.table)
-        return labels.get(_DROPPED, nft.Count()).packets, labels.get(_PASSED, nft.Count()).packets
+        labels = read_rules(kernel, self.table)
+        return labels.get(_DROPPED, Count()).packets, labels.get(_PASSED, Count()).packets
 
     def read(self, kernel: Conversation) -> Seen:
         dropped, passed = self.read_canaries(kernel)
-        counts: dict[str, dict[tuple[str, ...], nft.Count]] = {}
+        counts: dict[str, dict[tuple[str, ...], Count]] = {}
         for name, keys in self.keys().items():
-            found = nft.read_set(kernel, self.table, name)
-            counts[name] = {key: found[nft.name_key(key)] for key in keys if nft.name_key(key) in found}
+            found = read_set(kernel, self.table, name)
+            counts[name] = {key: found[name_key(key)] for key in keys if name_key(key) in found}
         return Seen(
             links=counts.get("links", {}),
             senders=counts.get("senders", {}),

@@ -14,8 +14,8 @@ from lxsandbox.hub.faults.cut import Cut, Seen
 from lxsandbox.hub.faults.proofs import Probe, between, few_of, lines_of, prove_arrival, prove_fall, prove_loss
 from lxsandbox.hub.faults.queues import Queue, prove_queue
 from lxsandbox.hub.members import Network, Port
-from lxsandbox.netlink import nftables as nft
 from lxsandbox.netlink.conversation import Conversation
+from lxsandbox.netlink.counts import Count
 
 __all__ = ["Fault", "live_ports"]
 
@@ -146,8 +146,8 @@ class Fault:
             rows += [row for row in found if row["dropped_packets"] or not many]
         return rows + [self._queue_row(queue) for queue in self.queues]
 
-    def _cut_row(self, key: tuple[str, ...], of: str, count: nft.Count) -> dict[str, Any]:
-        canaries = self._before.by_set()[of].get(key, nft.Count()) if self._before is not None else nft.Count()
+    def _cut_row(self, key: tuple[str, ...], of: str, count: Count) -> dict[str, Any]:
+        canaries = self._before.by_set()[of].get(key, Count()) if self._before is not None else Count()
         packets, size = max(0, count.packets - canaries.packets), max(0, count.bytes - canaries.bytes)
         start, end = (key[0] if of != "receivers" else None), (key[-1] if of != "senders" else None)
         return {"from": self._box(start), "to": self._box(end), "dropped_packets": packets, "dropped_bytes": size}

@@ -12,15 +12,13 @@ import struct
 from collections.abc import Iterator
 
 from lxsandbox.errors import HostUnsupported
+from lxsandbox.netlink.conversation import DUMP, answers, packed
 
 __all__ = ["NETLINK_SOCK_DIAG", "ports_listened_on"]
 
 NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _TCP_LISTEN = 10
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
 _REQUEST = struct.Struct("=BBBxI48x")  # inet_diag_req_v2: family, protocol, extensions, states, and no socket in particular
 _PORT = struct.Struct("!H")  # of inet_diag_msg, after family, state, timer and retransmits: the source port
 _PORT_OFFSET = 4
@@ -37,20 +35,17 @@ def ports_listened_on(diag: socket.socket) -> set[int]:
 
 def _of_family(diag: socket.socket, family: int) -> Iterator[int]:
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << _TCP_LISTEN)
-    diag.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, family, 0) + body)
+    diag.send(packed((_SOCK_DIAG_BY_FAMILY, DUMP, body), family))
     while True:
-        packet = diag.recv(_ANSWER_BYTES)
-        offset = 0
-        while offset < len(packet):
-            length, kind, _, sequence, _ = _HEADER.unpack_from(packet, offset)
-            if sequence == family:  # and not the rest of an answer that was given up
-                if kind == _NLMSG_DONE:
-                    return
-                if kind == _NLMSG_ERROR:
-                    _check(-struct.unpack_from("=i", packet, offset + _HEADER.size)[0], family)
-                    return
-                yield _PORT.unpack_from(packet, offset + _HEADER.size + _PORT_OFFSET)[0]
-            offset += (length + 3) & ~3
+        for sequence, ended, found in answers(diag.recv(_ANSWER_BYTES)):
+            if sequence != family:
+                continue  # the rest of an answer that was given up
+            if ended is None:
+                yield _PORT.unpack_from(found, _PORT_OFFSET)[0]
+                continue
+            if ended:
+                _check(ended, family)
+            return
 
 
 def _check(number: int, family: int) -> None:
