@@ -176,7 +176,8 @@ def _run_pytest(
         "TMPDIR": str(places["tmp"]),
         "USER": user.pw_name,
     }
-    command = [venv / "bin" / "pytest", *arguments]
+    # Short: the paths of sockets are bounded, and so is what of a path is shown; xdist makes them longer.
+    command = [venv / "bin" / "pytest", f"--basetemp={places['tmp'] / 'b'}", *arguments]
     done = subprocess.run(command, cwd=project, env=environment, check=False, preexec_fn=become_the_user)
     return done.returncode
 
