@@ -7,7 +7,6 @@ import socket
 
 from lxsandbox.hub import dns
 from lxsandbox.hub.members import Member, Port
-from lxsandbox.syscalls.loopback import bring_up_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +32,10 @@ class Names:
         self._turn = 0
 
     def serve(self, member: Member) -> None:
-        """Listen in the network namespace that this process is in now, which is the member's. Raises OSError."""
-        # Init may not have done so yet, and a namespace without any address takes this one for a broadcast address at bind: its
-        # answers would come from another one.
-        bring_up_loopback()
+        """Listen in the network namespace that this process is in now, which is the member's, with its loopback up.
+
+        Raises OSError.
+        """
         sock = member.dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         # A server of the sandbox's own on all addresses goes beside it, where it does so too.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
