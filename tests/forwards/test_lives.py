@@ -126,6 +126,13 @@ def test_its_end_resets_connections_at_once_and_nothing_listens_any_more(make_sa
         box.address(80)
 
 
+def runs_another(connection: ServiceConnection, killed: int) -> bool:
+    try:
+        return forwarder_of(connection) != killed
+    except AssertionError:
+        return False  # there is none
+
+
 def test_a_forwarder_that_is_killed_is_replaced_and_addresses_stay(connection: ServiceConnection, serve: Serve) -> None:
     with Sandbox(connection=connection) as one, Sandbox(connection=connection) as other:
         serve(one, "echo", "127.0.0.1", "80")
@@ -138,8 +145,8 @@ def test_a_forwarder_that_is_killed_is_replaced_and_addresses_stay(connection: S
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
 
+        until(lambda: one.address(80) and runs_another(connection, killed), "the service has seen its end")
         assert [one.address(80), other.address(80)] == addresses
-        assert forwarder_of(connection) != killed
         for address in addresses:
             with dial(address) as client:
                 assert says_back(client)
