@@ -223,11 +223,6 @@ class Egress:
             return False  # a sysctl of the sandbox has none
         return True
 
-    def close_door(self, request: "dict[str, Any]", _: list[int]) -> "dict[str, Any]":
-        """The sandbox leaves, or shall not reach anything any more."""
-        self.close(request["box"])
-        return {}
-
     def close(self, box: str) -> None:
         """The sandbox has no way out any more, if it had one."""
         way = self._exits.pop(box, None)
@@ -253,6 +248,5 @@ class Egress:
 OPERATIONS: "dict[str, Callable[[Hub, dict[str, Any], list[int]], dict[str, Any]]]" = {
     "await_outlet": lambda hub, request, fds: hub.egress.await_outlet(request, fds),
     "open_door": lambda hub, request, fds: hub.egress.open_door(request, fds),
-    "close_door": lambda hub, request, fds: hub.egress.close_door(request, fds),
     "resolved": lambda hub, request, fds: hub.egress.questions.resolved(request, fds),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -12,12 +11,11 @@ from typing import Any
 
 from lxsandbox import wire
 from lxsandbox.errors import SandboxError
-from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.service.requests import Requests
 from lxsandbox.syscalls.ends import ended_within
 
 __all__ = ["ForwarderDied", "ForwarderLink"]
 
-_DEADLINE_SECONDS = 30.0
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
@@ -35,14 +33,12 @@ class ForwarderLink:
         self._run = run
         self._died = died
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: MessageSocket | None = None
-        self._waiting: dict[int, asyncio.Future[wire.Message]] = {}
-        self._next = 0
+        self._requests: Requests | None = None
 
     @property
     def pid(self) -> int | None:
         """Its process id, while it runs."""
-        return self._process.pid if self._process is not None and self._socket is not None else None
+        return self._process.pid if self._process is not None and self._requests is not None else None
 
     def start(self) -> None:
         """Start one; it knows of no sandbox. Returns when what the one before had is free again."""
@@ -58,36 +54,22 @@ class ForwarderLink:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for pytest, which then lets go
             )
-        self._socket = MessageSocket(ours, self._answered, self._gone)
+        self._requests = Requests(ours, died=ForwarderDied, gone=self._gone)
 
     async def ask(self, op: str, fds: Sequence[int] = (), **fields: Any) -> dict[str, Any]:
         """The answer. Raises OSError as the forwarder met it, and ForwarderDied."""
-        if self._socket is None:
+        if self._requests is None:
             raise ForwarderDied
-        self._next += 1
-        key = self._next
-        future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = future
-        self._socket.send({"id": key, "op": op, **fields}, fds)
-        message = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+        message, passed = await self._requests.ask({"op": op, **fields}, fds)
+        for fd in passed:
+            os.close(fd)  # it passes none
         if "error" in message:
             raise OSError(message["error"]["errno"], message["error"]["message"])
         answer: dict[str, Any] = message["ok"]
         return answer
 
-    def _answered(self, message: wire.Message, fds: list[int]) -> None:
-        for fd in fds:
-            os.close(fd)
-        future = self._waiting.pop(message["id"], None)
-        if future is not None and not future.done():
-            future.set_result(message)
-
     def _gone(self) -> None:
-        self._socket = None
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(ForwarderDied())
+        self._requests = None
         self._died()
 
     def _reap(self) -> None:
@@ -103,8 +85,8 @@ class ForwarderLink:
         self._died = _nothing
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-        if self._socket is not None:
-            self._socket.close()
+        if self._requests is not None:
+            self._requests.close()
         self._reap()
 
 

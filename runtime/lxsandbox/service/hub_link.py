@@ -13,14 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lxsandbox import errors, wire
-from lxsandbox.errors import HostUnsupported, SandboxError
-from lxsandbox.service.sockets import MessageSocket
+from lxsandbox import wire
+from lxsandbox.errors import SandboxError
+from lxsandbox.remote_errors import error_from_wire
+from lxsandbox.service.requests import DEADLINE_SECONDS, Requests
 from lxsandbox.service.spawner_link import SpawnerDied, SpawnerLink
 
 __all__ = ["HubDied", "HubLink"]
-
-_DEADLINE_SECONDS = 30.0
 
 
 class HubDied(SandboxError):
@@ -37,9 +36,7 @@ class HubLink:
         self._spawner = spawner
         self.on_lost = [on_lost]  # called when it has died
         self.on_event: dict[str, Callable[[wire.Message], None]] = {}  # what it says unasked, by kind
-        self._socket: MessageSocket | None = None
-        self._waiting: dict[int, asyncio.Future[wire.Message]] = {}
-        self._next = 0
+        self._requests: Requests | None = None
         self._starting = asyncio.Lock()
         self._pidfd = -1
         self._ended: asyncio.Future[None] | None = None  # of one that was started: when the kernel is through with it
@@ -53,27 +50,22 @@ class HubLink:
     async def start(self) -> None:
         """Start the hub unless there is one. Raises OSError, SandboxError."""
         async with self._starting:
-            if self._socket is None:
+            if self._requests is None:
                 await self._start()
 
     async def ask_living(self, op: str, **fields: Any) -> dict[str, Any]:
         """The same, of a hub that runs: none is started, and nothing is asked of none."""
-        return {} if self._socket is None else await self._ask(op, (), fields)
+        return {} if self._requests is None else await self._ask(op, (), fields)
 
     async def _ask(self, op: str, fds: Sequence[int], fields: dict[str, Any]) -> dict[str, Any]:
-        if self._socket is None:
+        if self._requests is None:
             raise HubDied
-        self._next += 1
-        key = self._next
-        future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = future
-        self._socket.send({"id": key, "op": op, **fields}, fds)
         try:
-            message = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+            message, passed = await self._requests.ask({"op": op, **fields}, fds)
         except TimeoutError:
-            raise SandboxError(f"the process that holds the networks has not done {op!r} in {_DEADLINE_SECONDS:.0f} s") from None
-        finally:
-            self._waiting.pop(key, None)
+            raise SandboxError(f"the process that holds the networks has not done {op!r} in {DEADLINE_SECONDS:.0f} s") from None
+        for fd in passed:
+            os.close(fd)  # it passes none
         if "error" in message:
             raise _error(message["error"])
         answer: dict[str, Any] = message["ok"]
@@ -90,7 +82,7 @@ class HubLink:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.add_reader(self._pidfd, self._reap, self._pidfd, self._ended)
-        self._socket = MessageSocket(ours, self._answered, self._gone)
+        self._requests = Requests(ours, died=HubDied, gone=self._gone, told=self._told)
 
     async def _clone(self, control: int) -> tuple[int, int]:
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
@@ -101,48 +93,33 @@ class HubLink:
         answer, (pidfd,) = await self._spawner.ask(request, [control])
         return answer["pid"], pidfd
 
-    def _answered(self, message: wire.Message, fds: list[int]) -> None:
-        for fd in fds:
-            os.close(fd)  # it passes none
-        if "event" in message:
-            self.on_event[message["event"]](message)
-            return
-        future = self._waiting.pop(message["id"], None)
-        if future is not None and not future.done():
-            future.set_result(message)
+    def _told(self, message: wire.Message) -> None:
+        self.on_event[message["event"]](message)
 
     def _gone(self) -> None:
-        self._socket, self.pid = None, None
+        self._requests, self.pid = None, None
         with contextlib.suppress(ProcessLookupError):  # its end of the line is closed, so it has ended or is about to
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(HubDied())
         for lost in self.on_lost:
             lost()
 
     def _reap(self, pidfd: int, ended: asyncio.Future[None]) -> None:
         """The kernel has ended it."""
         asyncio.get_running_loop().remove_reader(pidfd)
-        if self._pidfd == pidfd and self._socket is not None:
-            self._socket.read_rest()  # to its end of file, if that has not been seen
+        if self._pidfd == pidfd and self._requests is not None:
+            self._requests.read_rest()  # to its end of file, if that has not been seen
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
         ended.set_result(None)
 
     async def stop(self, deadline_seconds: float) -> None:
         """End the hub, and all networks with it."""
-        if self._socket is not None:
-            self._socket.close()
+        if self._requests is not None:
+            self._requests.close()
         if self._ended is not None:
             await asyncio.wait((self._ended,), timeout=deadline_seconds)
 
 
 def _error(error: dict[str, Any]) -> Exception:
-    if error["kind"] == "OSError":
-        return OSError(error["errno"], error["message"])
-    if error["kind"] == "HostUnsupported":
-        return HostUnsupported(error["message"], hint=error["hint"], capability=error["capability"])
-    kind: type[SandboxError] = getattr(errors, error["kind"], SandboxError)
-    return kind(error["message"], hint=error["hint"])
+    # What the hub says of an errno tells more than the errno.
+    return OSError(error["errno"], error["message"]) if error["kind"] == "OSError" else error_from_wire(error)

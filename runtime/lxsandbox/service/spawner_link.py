@@ -14,12 +14,11 @@ from lxsandbox import wire
 from lxsandbox.errors import HostUnsupported, SandboxError
 from lxsandbox.host import probe
 from lxsandbox.service.identity import Mapping, map_process
-from lxsandbox.service.sockets import MessageSocket
+from lxsandbox.service.requests import DEADLINE_SECONDS, Reply, Requests
 from lxsandbox.syscalls.ends import ended_within
 
 __all__ = ["SpawnerDied", "SpawnerLink"]
 
-_DEADLINE_SECONDS = 30.0
 # LD_BIND_NOW (ld.so(8)): each function is looked up once and here, and not by every init that calls it first.
 _SPAWNER_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "LD_BIND_NOW": "1"}
 
@@ -42,40 +41,38 @@ class SpawnerLink:
         self.userns: int | None = None  # with the run's mapping, for idmapped mounts
         self._home: int | None = None  # of a plain user: the user namespace of the first spawner, which its successors join
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: MessageSocket | None = None
-        self._waiting: dict[int, asyncio.Future[tuple[wire.Message, list[int]]]] = {}
-        self._next = 0
+        self._requests: Requests | None = None
+        self._first_words: asyncio.Future[wire.Message] | None = None  # while it starts: what it says unasked
         self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
         """The spawner's process id, while it runs."""
-        return self._process.pid if self._process is not None and self._socket is not None else None
+        return self._process.pid if self._process is not None and self._requests is not None else None
 
     async def start(self) -> None:
         """Start a spawner unless there is one. Raises HostUnsupported when the host lets this user make no user namespace."""
         async with self._starting:
-            if self._socket is None:
+            if self._requests is None:
                 await self._start()
 
     async def _start(self) -> None:
         self._reap()
         mode = "host" if not self._mapping.spawner_uids else "unshare" if self._home is None else f"join:{self._home}"
-        self._socket = self._launch(mode)
-        first_words: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
-        self._waiting[-1] = first_words
+        first_words = self._first_words = asyncio.get_running_loop().create_future()
+        self._requests = self._launch(mode)
         try:
             if mode == "unshare":
                 await self._map_it(first_words)
             await self._prepare()
         except SpawnerDied:
-            if first_words.done() and not first_words.exception() and "message" in first_words.result()[0]:
-                raise await _refused(first_words.result()[0]["message"]) from None
+            if first_words.done() and not first_words.exception() and "message" in first_words.result():
+                raise await _refused(first_words.result()["message"]) from None
             raise
         finally:
-            self._waiting.pop(-1, None)
+            self._first_words = None
 
-    def _launch(self, mode: str) -> MessageSocket:
+    def _launch(self, mode: str) -> Requests:
         ours, theirs = wire.pair()
         script = os.path.join(os.path.dirname(__file__), "..", "spawner", "__main__.py")
         with theirs:
@@ -88,7 +85,7 @@ class SpawnerLink:
                 start_new_session=True,  # Ctrl-C is for pytest, which then lets go
             )
         resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, self._descriptors)
-        return MessageSocket(ours, self._answered, self._gone)
+        return Requests(ours, died=SpawnerDied, gone=self._gone, told=self._told)
 
     async def _prepare(self) -> None:
         try:
@@ -105,8 +102,8 @@ class SpawnerLink:
             except OSError as error:
                 raise SpawnerDied from error
 
-    async def _map_it(self, unshared: asyncio.Future[tuple[wire.Message, list[int]]]) -> None:
-        message, _ = await asyncio.wait_for(unshared, _DEADLINE_SECONDS)
+    async def _map_it(self, unshared: asyncio.Future[wire.Message]) -> None:
+        message = await asyncio.wait_for(unshared, DEADLINE_SECONDS)
         if message["event"] == "refused":
             raise await _refused(message["message"])
         assert self._process is not None
@@ -117,21 +114,14 @@ class SpawnerLink:
                 raise SpawnerDied from error
             raise
 
-    def _answered(self, message: wire.Message, fds: list[int]) -> None:
-        key = -1 if "event" in message else message["id"]
-        future = self._waiting.pop(key, None)
-        if future is None or future.done():
-            for fd in fds:
-                os.close(fd)
-        else:
-            future.set_result((message, fds))
+    def _told(self, message: wire.Message) -> None:
+        if self._first_words is not None and not self._first_words.done():
+            self._first_words.set_result(message)
 
     def _gone(self) -> None:
-        self._socket = None
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(SpawnerDied())
+        self._requests = None
+        if self._first_words is not None and not self._first_words.done():
+            self._first_words.set_exception(SpawnerDied())
 
     def _reap(self) -> None:
         if self._process is not None:
@@ -140,21 +130,16 @@ class SpawnerLink:
             self._process.wait()
             self._process = None
 
-    async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
+    async def ask(self, request: wire.Message, fds: Sequence[int] = ()) -> Reply:
         """Send a request and wait for its answer. Raises OSError as the spawner met it, SpawnerDied when it died over it."""
-        if self._socket is None:
+        if self._requests is None:
             await self.start()
         return await self._ask(request, fds)
 
-    async def _ask(self, request: wire.Message, fds: Sequence[int] = ()) -> tuple[wire.Message, list[int]]:
-        if self._socket is None:
+    async def _ask(self, request: wire.Message, fds: Sequence[int] = ()) -> Reply:
+        if self._requests is None:
             raise SpawnerDied
-        self._next += 1
-        key = self._next
-        future: asyncio.Future[tuple[wire.Message, list[int]]] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = future
-        self._socket.send({**request, "id": key}, fds)
-        message, passed = await asyncio.wait_for(future, _DEADLINE_SECONDS)
+        message, passed = await self._requests.ask(request, fds)
         if "error" in message:
             raise OSError(message["error"]["errno"], message["error"]["message"], message["error"].get("filename"))
         return message["ok"], passed
@@ -165,8 +150,8 @@ class SpawnerLink:
             if fd is not None:
                 os.close(fd)
         self.userns = self._home = None
-        if self._socket is not None:
-            self._socket.close()
+        if self._requests is not None:
+            self._requests.close()
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._reap()
